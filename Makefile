@@ -1,0 +1,64 @@
+# Two commands: `make demo` and `make test`. Both set up what they need; the second time is quick.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYPROJECT := pyproject.toml src/ollama_otel/_version.py
+
+# uv installs several times faster than pip; where it cannot be had, pip does the same.
+INSTALL = if $(BIN)/uv --version >/dev/null 2>&1; \
+	then $(BIN)/uv pip install --quiet --python $(BIN)/python $(1); \
+	else $(BIN)/python -m pip install --quiet $(1); fi
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test live lint types build bench clean
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: $(VENV)/.demo ## Trace a small application into a local MLflow and show the trace
+	@$(BIN)/ollama-otel demo
+
+test: $(VENV)/.test ## The fast tests: no network, no server
+	$(BIN)/python -m pytest -m "not live"
+
+live: $(VENV)/.live ## The tests against real servers (Ollama, MLflow, collector, Chromium)
+	$(BIN)/python -m pytest -m live tests/live
+
+lint: $(VENV)/.lint ## Style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.lint $(VENV)/.live ## Static types, strict
+	$(BIN)/mypy
+
+build: $(VENV)/.lint ## Wheel and sdist into dist/
+	$(BIN)/python -m build
+
+bench: $(VENV)/.test ## Cost per call beside the peers
+	$(BIN)/python benchmarks/cost.py
+
+clean: ## Remove all that was made here
+	rm -rf $(VENV) dist build artifacts .mypy_cache .pytest_cache .ruff_cache .coverage
+
+$(VENV)/.base: $(PYPROJECT)
+	@echo "Setting up $(VENV) (once; a minute or two)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet uv || echo "no uv to be had: pip will do"
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.base
+	@$(call INSTALL,-e ".[cli,instruments,mlflow]")
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@$(call INSTALL,--group test)
+	@touch $@
+
+$(VENV)/.live: $(VENV)/.test
+	@$(call INSTALL,--group live)
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	@$(call INSTALL,--group lint)
+	@touch $@
