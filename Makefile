@@ -5,9 +5,7 @@ BIN := $(VENV)/bin
 PYPROJECT := pyproject.toml src/ollama_otel/_version.py
 
 # uv installs several times faster than pip; where it cannot be had, pip does the same.
-INSTALL = if $(BIN)/uv --version >/dev/null 2>&1; \
-	then $(BIN)/uv pip install --quiet --python $(BIN)/python $(1); \
-	else $(BIN)/python -m pip install --quiet $(1); fi
+INSTALL = $(if $(shell test -x $(BIN)/uv && echo yes),$(BIN)/uv pip install --python $(BIN)/python,$(BIN)/python -m pip install) --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test live lint types build bench clean
@@ -48,17 +46,17 @@ $(VENV)/.base: $(PYPROJECT)
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.base
-	@$(call INSTALL,-e ".[cli,instruments,mlflow]")
+	@$(INSTALL) -e ".[cli,instruments,mlflow]"
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	@$(call INSTALL,--group test)
+	@$(INSTALL) --group test
 	@touch $@
 
 $(VENV)/.live: $(VENV)/.test
-	@$(call INSTALL,--group live)
+	@$(INSTALL) --group live
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.test
-	@$(call INSTALL,--group lint)
+	@$(INSTALL) --group lint
 	@touch $@
