@@ -1,0 +1,171 @@
+"""One call to Ollama as telemetry: started, filled with what comes, ended once.
+
+No ``Exception`` leaves this module: what fails is reported, and left out of the telemetry.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from ollama_otel._internal_errors import Guard, report
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+
+    from ollama_otel._extract import Body
+    from ollama_otel._operations import Invocation, Operation
+    from ollama_otel._telemetry import Telemetry
+
+READING_ANSWER: Final = "reading an answer"
+
+_STARTING: Final = Guard("starting the telemetry of a call")
+_READING_REQUEST: Final = Guard("reading a request")
+_READING_REQUEST_CONTENT: Final = Guard("reading the content of a request")
+_READING_ANSWER: Final = Guard(READING_ANSWER)
+_READING_ANSWER_CONTENT: Final = Guard("reading the content of an answer")
+_ENDING: Final = Guard("ending the telemetry of a call")
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+def start_call(
+    telemetry: "Telemetry",
+    operation: "Operation",
+    client: Any,
+    body: "Body",
+    context: "Context | None" = None,
+) -> "Call | None":
+    """Start the telemetry of a call that is about to be made, and make its span current.
+
+    Args:
+        telemetry: where it is recorded.
+        operation: how the endpoint is told.
+        client: the SDK's client, which knows the server's address.
+        body: the JSON body that the SDK is about to send.
+        context: the parent; the current context when ``None``.
+
+    Returns:
+        The call, or ``None`` when its telemetry could not be started.
+    """
+    with _STARTING:
+        address, port = server_of(client)
+        model = body.get("model")
+        invocation = operation.start(
+            telemetry.handler,
+            operation_name=operation.name,
+            request_model=model if isinstance(model, str) and model else None,
+            server_address=address,
+            server_port=port,
+            context=context,
+        )
+        return Call(telemetry, operation, invocation, body)
+    return None
+
+
+def server_of(client: Any) -> tuple[str | None, int | None]:
+    """Return host name and port of the server that a client of the SDK talks to.
+
+    Args:
+        client: an ``ollama.Client`` or ``ollama.AsyncClient``; only its private httpx client
+            knows the address.
+    """
+    return _host_and_port(client._client.base_url)  # noqa: SLF001  (no public way)
+
+
+@lru_cache(maxsize=64)
+def _host_and_port(url: Any) -> tuple[str | None, int | None]:
+    return url.host or None, url.port or _DEFAULT_PORTS.get(url.scheme)
+
+
+class Call:
+    """A call under way, whose span is current until :meth:`hand_over` or :meth:`end`.
+
+    Args:
+        telemetry: where it is recorded.
+        operation: how the endpoint is told.
+        invocation: the started invocation.
+        body: the request's JSON body.
+    """
+
+    __slots__ = ("_answer", "_ended", "_invocation", "_keeps_content", "_times_chunks")
+
+    def __init__(
+        self,
+        telemetry: "Telemetry",
+        operation: "Operation",
+        invocation: "Invocation",
+        body: "Body",
+    ) -> None:
+        self._invocation = invocation
+        self._ended = False
+        self._keeps_content = telemetry.wants_content(invocation.span)
+        self._times_chunks = telemetry.measures()
+        self._answer = operation.answer(body, keep_content=self._keeps_content)
+        with _READING_REQUEST:
+            self._set(operation.request(body))
+        if self._keeps_content:
+            with _READING_REQUEST_CONTENT:
+                self._set(operation.request_content(body))
+
+    def _set(self, fields: dict[str, Any]) -> None:
+        for name, value in fields.items():
+            setattr(self._invocation, name, value)
+
+    def hand_over(self) -> None:
+        """Make the application's context current again: from here its own code runs."""
+        self._invocation.suspend()
+
+    def add_first(self, chunk: Any) -> None:
+        """Take the first chunk of a stream, which tells the time to first chunk."""
+        self._add(chunk, timed=True)
+
+    def add(self, chunk: Any) -> None:
+        """Take a further chunk of a stream; the one that says it is the last ends the call."""
+        self._add(chunk, timed=self._times_chunks)
+
+    def _add(self, chunk: Any, *, timed: bool) -> None:
+        # Not a Guard: this runs for every chunk, and a try block costs nothing.
+        try:
+            last = self._answer.add(chunk)
+            if timed:
+                self._invocation.record_stream_chunk()
+        except Exception as error:  # noqa: BLE001  (whatever fails in here is ours)
+            report(READING_ANSWER, error)
+        else:
+            if last:
+                self.end()
+
+    def finish(self, response: Any) -> None:
+        """Take a whole response, and end."""
+        with _READING_ANSWER:
+            self._answer.add(response)
+        self.end()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End with what came so far; a second time does nothing.
+
+        Args:
+            error: what the application is about to see, when the call failed.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        with _READING_ANSWER:
+            self._set(self._answer.fields())
+        if self._keeps_content:
+            with _READING_ANSWER_CONTENT:
+                self._set(self._answer.content())
+        with _ENDING:
+            self._end_invocation(error)
+
+    def _end_invocation(self, error: BaseException | None) -> None:
+        invocation = self._invocation
+        try:
+            if error is None:
+                invocation.stop()
+            else:
+                invocation.fail(error)
+        finally:
+            # util-genai 1.3b0 leaves the span open when it cannot read the exception.
+            invocation.suspend()
+            if invocation.span.is_recording():
+                invocation.span.end()

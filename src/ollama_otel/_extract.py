@@ -1,0 +1,342 @@
+"""What an Ollama request and its answer say, in the words of the GenAI conventions.
+
+Pure functions and folds over plain data. A request is the JSON body that the SDK sends; an
+answer is one response object, or the chunks of a stream one after another. What comes out are
+dictionaries whose keys are the public attributes of util-genai's invocations.
+
+Names and types: https://github.com/open-telemetry/semantic-conventions-genai
+"""
+
+import base64
+import binascii
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.util.genai.types import (
+    BlobPart,
+    FunctionToolDefinition,
+    GenericToolDefinition,
+    InputMessage,
+    MessagePart,
+    OutputMessage,
+    ReasoningPart,
+    TextPart,
+    ToolCallRequestPart,
+    ToolCallResponsePart,
+    ToolDefinition,
+    UriPart,
+)
+
+Body = Mapping[str, Any]
+Fields = dict[str, Any]
+
+MAX_INLINE_IMAGE: Final = 48 * 1024
+"""Bytes of an image that are still recorded whole; a larger one is named by size and digest."""
+
+_IMAGE_TYPES: Final = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+    (b"BM", "image/bmp"),
+)
+
+
+# Request ------------------------------------------------------------------------------------
+
+
+def _integer(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if value == value // 1 else None
+
+
+def _limit(value: object) -> int | None:
+    # Ollama reads a negative num_predict as "no limit": then there is none to report.
+    number = _integer(value)
+    return number if number is not None and number >= 0 else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value)
+
+
+def _strings(value: object) -> list[str] | None:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Sequence) and all(isinstance(item, str) for item in value):
+        return list(value) or None
+    return None
+
+
+_OPTIONS: Final[Mapping[str, tuple[str, Callable[[object], object]]]] = {
+    "temperature": ("temperature", _number),
+    "top_p": ("top_p", _number),
+    "top_k": ("top_k", _integer),
+    "num_predict": ("max_tokens", _limit),
+    "seed": ("seed", _integer),
+    "presence_penalty": ("presence_penalty", _number),
+    "frequency_penalty": ("frequency_penalty", _number),
+    "stop": ("stop_sequences", _strings),
+}
+"""Ollama's option, the invocation's attribute, and the reader that gives it the registered type.
+
+``repeat_penalty`` is a scale of its own and none of the conventions' two penalties.
+"""
+
+
+def inference_request(body: Body) -> Fields:
+    """Read what a chat or generate request asks for, apart from its content.
+
+    Args:
+        body: the JSON body that the SDK sends.
+
+    Returns:
+        Attributes of an inference invocation. What the request leaves open is left out, and so
+        is a value of a type that the conventions do not allow.
+    """
+    fields: Fields = {}
+    options = body.get("options")
+    if isinstance(options, Mapping):
+        for option, value in options.items():
+            if (row := _OPTIONS.get(option)) and (read := row[1](value)) is not None:
+                fields[row[0]] = read
+    if body.get("format"):
+        fields["output_type"] = "json"
+    think = body.get("think")
+    if think is not None:
+        fields["reasoning_level"] = think if isinstance(think, str) else json.dumps(think)
+    if body.get("stream"):
+        fields["request_stream"] = True
+    return fields
+
+
+def chat_request_content(body: Body) -> Fields:
+    """Read the messages and the tools on offer of a chat request.
+
+    Args:
+        body: the JSON body that the SDK sends.
+
+    Returns:
+        ``input_messages`` and, where tools are on offer, ``tool_definitions``.
+    """
+    fields: Fields = {"input_messages": list(_input_messages(_items(body, "messages")))}
+    if tools := _items(body, "tools"):
+        fields["tool_definitions"] = [_tool_definition(tool) for tool in tools]
+    return fields
+
+
+def _items(holder: Mapping[str, Any], key: str) -> Sequence[Any]:
+    value = holder.get(key)
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+
+
+def _input_messages(messages: Iterable[Mapping[str, Any]]) -> Iterator[InputMessage]:
+    calls = _ToolCalls()
+    for message in messages:
+        role = message.get("role") or "user"
+        parts = list(_parts(message, role, calls))
+        yield InputMessage(role=role, parts=parts)
+
+
+def _parts(message: Mapping[str, Any], role: str, calls: "_ToolCalls") -> Iterator[MessagePart]:
+    content = message.get("content")
+    if thinking := message.get("thinking"):
+        yield ReasoningPart(content=thinking)
+    if role == "tool":
+        yield ToolCallResponsePart(response=content, id=calls.answered(message))
+    elif content:
+        yield TextPart(content=content)
+    for image in _items(message, "images"):
+        yield image_part(image)
+    for call in _items(message, "tool_calls"):
+        yield calls.asked(call)
+
+
+class _ToolCalls:
+    """Gives every tool call of a conversation an id, and finds the call that a result answers.
+
+    The SDK drops the server's ids. Counting the calls from the start of the conversation gives
+    ids that stay the same when the application sends the history again.
+    """
+
+    def __init__(self, count: int = 0) -> None:
+        self._count = count
+        self._open: list[tuple[str, str]] = []
+
+    def asked(self, call: Mapping[str, Any]) -> ToolCallRequestPart:
+        """Return the part for a call that the model asked for."""
+        function = call.get("function") or {}
+        name = function.get("name") or ""
+        identifier = call.get("id") or f"call_{self._count}"
+        self._count += 1
+        self._open.append((name, identifier))
+        return ToolCallRequestPart(name=name, arguments=function.get("arguments"), id=identifier)
+
+    def answered(self, message: Mapping[str, Any]) -> str | None:
+        """Return the id of the call that this tool message answers: its own, or by name and order."""
+        if given := message.get("tool_call_id"):
+            return str(given)
+        name = message.get("tool_name") or message.get("name")
+        for position, (called, identifier) in enumerate(self._open):
+            if name is None or called == name:
+                del self._open[position]
+                return identifier
+        return None
+
+
+def _tool_definition(tool: Mapping[str, Any]) -> ToolDefinition:
+    function = tool.get("function")
+    if not isinstance(function, Mapping):
+        return GenericToolDefinition(name=str(tool.get("name", "")), type=str(tool.get("type", "")))
+    return FunctionToolDefinition(
+        name=function.get("name") or "",
+        description=function.get("description"),
+        parameters=function.get("parameters"),
+    )
+
+
+def image_part(image: str) -> MessagePart:
+    """Return the part for an image: the bytes when they are few, else type, size and digest.
+
+    Args:
+        image: base64 text, as Ollama's wire format has it.
+
+    Returns:
+        A blob up to ``MAX_INLINE_IMAGE`` bytes; beyond it a URI part whose ``ni:`` address
+        (RFC 6920) holds the SHA-256 digest, the content type and the size in bytes.
+    """
+    size = len(image) * 3 // 4 - image[-2:].count("=")
+    mime_type = _image_type(image)
+    try:
+        data = base64.b64decode(image)
+    except (binascii.Error, ValueError):
+        return TextPart(content=f"[image of {len(image)} characters that are not base64]")
+    if size <= MAX_INLINE_IMAGE:
+        return BlobPart(mime_type=mime_type, modality="image", content=data)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+    content_type = f"ct={mime_type}&" if mime_type else ""
+    uri = f"ni:///sha-256;{digest}?{content_type}size={size}"
+    return UriPart(mime_type=mime_type, modality="image", uri=uri)
+
+
+def _image_type(image: str) -> str | None:
+    try:
+        head = base64.b64decode(image[:16])
+    except (binascii.Error, ValueError):
+        return None
+    return next((name for magic, name in _IMAGE_TYPES if head.startswith(magic)), None)
+
+
+# Answer -------------------------------------------------------------------------------------
+
+
+class ChatAnswer:
+    """Folds what a chat answers, whole or chunk by chunk, into an invocation's attributes.
+
+    Args:
+        body: the request's JSON body.
+        keep_content: whether texts and tool calls are wanted; without it only the last chunk
+            is looked at.
+    """
+
+    __slots__ = ("_body", "_fields", "_keep_content", "_text", "_thinking", "_tool_calls")
+
+    def __init__(self, body: Body, *, keep_content: bool) -> None:
+        self._body = body
+        self._keep_content = keep_content
+        self._text = io.StringIO()
+        self._thinking = io.StringIO()
+        self._tool_calls: list[Any] = []
+        self._fields: Fields = {}
+
+    def add(self, chunk: Any) -> bool:
+        """Take one response object or one chunk of a stream.
+
+        Returns:
+            Whether the server says that this was the last.
+        """
+        if self._keep_content:
+            self._add_content(chunk.message)
+        if chunk.done:
+            self._fields = _last_chunk(chunk)
+            return True
+        if not self._fields:
+            self._fields["response_model_name"] = chunk.model
+        return False
+
+    def _add_content(self, message: Any) -> None:
+        if message.content:
+            self._text.write(message.content)
+        # Older releases of the SDK know no thinking.
+        if thinking := getattr(message, "thinking", None):
+            self._thinking.write(thinking)
+        if message.tool_calls:
+            self._tool_calls.extend(message.tool_calls)
+
+    def fields(self) -> Fields:
+        """Return what the answer says apart from its content."""
+        return self._fields
+
+    def content(self) -> Fields:
+        """Return ``output_messages``: what the model said, in one message."""
+        parts = list(self._parts())
+        reasons = self._fields.get("finish_reasons")
+        if not parts and not reasons:
+            return {}
+        message = OutputMessage(
+            role="assistant", parts=parts, finish_reason=reasons[0] if reasons else None
+        )
+        return {"output_messages": [message]}
+
+    def _parts(self) -> Iterator[MessagePart]:
+        if thinking := self._thinking.getvalue():
+            yield ReasoningPart(content=thinking)
+        if text := self._text.getvalue():
+            yield TextPart(content=text)
+        if self._tool_calls:
+            calls = _ToolCalls(_count_tool_calls(self._body))
+            for call in self._tool_calls:
+                yield calls.asked(call.model_dump())
+
+
+def _count_tool_calls(body: Body) -> int:
+    return sum(len(_items(message, "tool_calls")) for message in _items(body, "messages"))
+
+
+def _last_chunk(chunk: Any) -> Fields:
+    fields: Fields = {
+        "response_model_name": chunk.model,
+        "input_tokens": chunk.prompt_eval_count,
+        "output_tokens": chunk.eval_count,
+        "finish_reasons": [chunk.done_reason] if chunk.done_reason else None,
+    }
+    # Absent is not zero: a count that the server did not send stays out.
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+# Error --------------------------------------------------------------------------------------
+
+
+def error_type(error: BaseException) -> str | None:
+    """Return the ``error.type`` of an exception that a call of the SDK raised.
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        The HTTP status of an answer that says one; the public name of the SDK's own exceptions;
+        ``None`` where the exception's qualified name tells it best.
+    """
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int) and status > 0:
+        return str(status)
+    kind = type(error)
+    if kind.__module__.partition(".")[0] == "ollama":
+        return f"ollama.{kind.__qualname__}"
+    return None

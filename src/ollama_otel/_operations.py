@@ -1,0 +1,89 @@
+"""The SDK's endpoints: which become telemetry and how, and which do not and why."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from ollama_otel import _extract
+
+if TYPE_CHECKING:
+    from opentelemetry.util.genai.handler import TelemetryHandler
+    from opentelemetry.util.genai.invocation import InferenceInvocation
+
+Invocation: TypeAlias = "InferenceInvocation"
+
+PROVIDER: Final = "ollama"
+"""The ``gen_ai.provider.name``: a custom value, as the conventions allow."""
+
+
+class Answer(Protocol):
+    """A fold over what the server answers."""
+
+    def __init__(self, body: _extract.Body, *, keep_content: bool) -> None: ...
+
+    def add(self, chunk: Any) -> bool:
+        """Take one response object or chunk; return whether it was the last."""
+        ...
+
+    def fields(self) -> _extract.Fields:
+        """Return the invocation's attributes apart from content."""
+        ...
+
+    def content(self) -> _extract.Fields:
+        """Return the invocation's attributes that hold content."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One endpoint that is told as a GenAI operation.
+
+    Attributes:
+        name: the ``gen_ai.operation.name``.
+        start: starts the invocation from the facts that samplers may want to see.
+        request: reads the request's attributes apart from content.
+        request_content: reads the request's content.
+        answer: the fold over the answer.
+    """
+
+    name: str
+    start: Callable[..., Invocation]
+    request: Callable[[_extract.Body], _extract.Fields]
+    request_content: Callable[[_extract.Body], _extract.Fields]
+    answer: type[Answer]
+
+
+def _inference(handler: "TelemetryHandler", **facts: Any) -> "InferenceInvocation":
+    return handler.inference(PROVIDER, error_type_resolver=_extract.error_type, **facts)
+
+
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    "/api/chat": Operation(
+        name="chat",
+        start=_inference,
+        request=_extract.inference_request,
+        request_content=_extract.chat_request_content,
+        answer=_extract.ChatAnswer,
+    ),
+}
+"""Endpoint → how it is told."""
+
+_TO_COME: Final = "a GenAI operation that is not covered yet"
+_MANAGEMENT: Final = "managing models is not a GenAI operation"
+_WEB: Final = "a lookup on ollama.com, not a call of a model; the HTTP client's span tells it"
+
+NOT_INSTRUMENTED: Final[Mapping[str, str]] = {
+    "/api/generate": _TO_COME,
+    "/api/embed": _TO_COME,
+    "/api/embeddings": _TO_COME,
+    "/v1/systemone": "scores of answers to closed questions: the conventions have no name for it",
+    "/api/pull": _MANAGEMENT,
+    "/api/push": _MANAGEMENT,
+    "/api/create": _MANAGEMENT,
+    "/api/tags": _MANAGEMENT,
+    "/api/show": _MANAGEMENT,
+    "/api/ps": _MANAGEMENT,
+    "https://ollama.com/api/web_search": _WEB,
+    "https://ollama.com/api/web_fetch": _WEB,
+}
+"""Endpoint that passes the seam → why it makes no telemetry."""

@@ -1,0 +1,101 @@
+"""Where telemetry goes, and whether anybody wants it.
+
+The one place that asks OpenTelemetry who listens.
+"""
+
+import os
+from typing import TYPE_CHECKING, Final
+
+# Private: there is no public way to ask whether a meter or logger provider was ever set.
+from opentelemetry._logs import get_logger_provider
+from opentelemetry._logs._internal import ProxyLoggerProvider
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.metrics import NoOpMeterProvider, get_meter_provider
+from opentelemetry.metrics._internal import _ProxyMeterProvider
+from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
+from opentelemetry.util.genai.completion_hook import load_completion_hook
+from opentelemetry.util.genai.environment_variables import (
+    OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK,
+)
+from opentelemetry.util.genai.handler import TelemetryHandler
+from opentelemetry.util.genai.types import ContentCapturingMode
+from opentelemetry.util.genai.utils import get_content_capturing_mode
+
+from ollama_otel._version import __version__
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import Span, TracerProvider
+    from opentelemetry.util.genai.completion_hook import CompletionHook
+
+SCOPE: Final = "ollama_otel"
+
+
+class Telemetry:
+    """The handler that records calls, and what is known of its listeners.
+
+    Args:
+        tracer_provider: where spans go; the global provider when ``None``.
+        meter_provider: where metrics go; the global provider when ``None``.
+        logger_provider: where events go; the global provider when ``None``.
+        completion_hook: gets the content of every call; when ``None``, the hook that
+            ``OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK`` names, if any.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: "TracerProvider | None" = None,
+        meter_provider: "MeterProvider | None" = None,
+        logger_provider: "LoggerProvider | None" = None,
+        completion_hook: "CompletionHook | None" = None,
+    ) -> None:
+        if completion_hook is None and os.environ.get(OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK):
+            completion_hook = load_completion_hook()
+        self.handler: Final = TelemetryHandler(
+            tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
+            logger_provider=logger_provider,
+            completion_hook=completion_hook,
+            instrumentation_scope_name=SCOPE,
+            instrumentation_scope_version=__version__,
+        )
+        self._captures_content = self.handler.should_capture_content()
+        # util-genai serialises content even where the only reader is a span that nobody records.
+        self._only_spans_hold_content = (
+            completion_hook is None
+            and get_content_capturing_mode() is ContentCapturingMode.SPAN_ONLY
+        )
+        self._meter_provider = meter_provider
+        self._has_listener = any(
+            given is not None
+            for given in (tracer_provider, meter_provider, logger_provider, completion_hook)
+        )
+
+    def listens(self) -> bool:
+        """Return whether anybody could receive telemetry of a call made now."""
+        if not is_instrumentation_enabled():
+            return False
+        if not self._has_listener:
+            self._has_listener = _global_provider_set()
+        return self._has_listener
+
+    def wants_content(self, span: "Span") -> bool:
+        """Return whether the content of this call will be kept by something."""
+        if not self._captures_content:
+            return False
+        return not self._only_spans_hold_content or span.is_recording()
+
+    def measures(self) -> bool:
+        """Return whether metrics are received, so that timing every chunk is worth its cost."""
+        provider = self._meter_provider or get_meter_provider()
+        return not isinstance(provider, NoOpMeterProvider | _ProxyMeterProvider)
+
+
+def _global_provider_set() -> bool:
+    return not (
+        isinstance(get_tracer_provider(), ProxyTracerProvider)
+        and isinstance(get_meter_provider(), _ProxyMeterProvider)
+        and isinstance(get_logger_provider(), ProxyLoggerProvider)
+    )

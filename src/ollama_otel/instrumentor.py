@@ -1,0 +1,132 @@
+"""The instrumentor: puts the wrappers on the Ollama SDK, and takes only its own off."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+import wrapt
+from opentelemetry.instrumentation.instrumentor import (
+    BaseInstrumentor,  # type: ignore[attr-defined]  # its module opts out of type checking
+)
+
+from ollama_otel._internal_errors import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from types import ModuleType
+
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+    from opentelemetry.util.genai.completion_hook import CompletionHook
+
+_SEAM: Final = "_request"
+
+_PATCHING: Final = Guard("instrumenting the Ollama SDK")
+
+
+class OllamaInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped, as said above
+    """Makes every call of the Ollama Python SDK a GenAI span, with metrics and events.
+
+    ``instrument()`` takes these keyword arguments, all optional:
+
+    - ``tracer_provider``, ``meter_provider``, ``logger_provider``: where telemetry goes; the
+      global providers unless given.
+    - ``completion_hook``: an ``opentelemetry.util.genai.completion_hook.CompletionHook`` that
+      gets the content of every call; unless given, the one that
+      ``OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK`` names.
+
+    Content is recorded only if ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` asks for
+    it. The SDK is not imported here: it is instrumented when the application imports it, so
+    that an ``OLLAMA_HOST`` which the application sets first still counts.
+
+    Example:
+        >>> from ollama_otel import OllamaInstrumentor
+        >>> OllamaInstrumentor().instrument()
+        >>> OllamaInstrumentor().uninstrument()
+    """
+
+    _patch: "_Patch | None" = None
+
+    if TYPE_CHECKING:
+        # The base class says **kwargs: this is what they are.
+        def instrument(
+            self,
+            *,
+            tracer_provider: TracerProvider | None = None,
+            meter_provider: MeterProvider | None = None,
+            logger_provider: LoggerProvider | None = None,
+            completion_hook: CompletionHook | None = None,
+            skip_dep_check: bool = False,
+            raise_exception_on_conflict: bool = False,
+        ) -> None: ...
+
+        def uninstrument(self) -> None: ...
+
+    def instrumentation_dependencies(self) -> "Collection[str]":
+        """Return the releases of the SDK that can be instrumented."""
+        return ("ollama >= 0.4.4, < 1",)
+
+    def _instrument(self, **kwargs: Any) -> None:
+        hook = kwargs.get("completion_hook")
+        if hook is not None and not callable(getattr(hook, "on_completion", None)):
+            raise TypeError(
+                f"completion_hook must have a method on_completion, and {hook!r} has none: see "
+                "opentelemetry.util.genai.completion_hook.CompletionHook"
+            )
+        self._patch = _Patch(
+            tracer_provider=kwargs.get("tracer_provider"),
+            meter_provider=kwargs.get("meter_provider"),
+            logger_provider=kwargs.get("logger_provider"),
+            completion_hook=hook,
+        )
+        # Runs at once when the SDK is imported already.
+        wrapt.register_post_import_hook(self._patch.put_on, "ollama")
+
+    def _uninstrument(self, **_kwargs: Any) -> None:
+        if self._patch is not None:
+            self._patch.take_off()
+            self._patch = None
+
+
+class _Patch:
+    """The wrappers of one ``instrument()``: put on once, and inert for good once taken off.
+
+    Args:
+        providers: keyword arguments of :class:`ollama_otel._telemetry.Telemetry`.
+    """
+
+    def __init__(self, **providers: Any) -> None:
+        self._providers = providers
+        self._active = True
+        self._put_on: list[tuple[type, Any]] = []
+
+    def put_on(self, ollama: "ModuleType") -> None:
+        """Wrap the seam of both clients.
+
+        Args:
+            ollama: the imported SDK.
+        """
+        if not self._active:
+            return
+        with _PATCHING:
+            # Here, and not above: an application that never imports the SDK pays nothing.
+            from ollama_otel._telemetry import Telemetry  # noqa: PLC0415
+            from ollama_otel._wrappers import async_wrapper, sync_wrapper  # noqa: PLC0415
+
+            telemetry = Telemetry(**self._providers)
+            self._wrap(ollama.Client, sync_wrapper(telemetry))
+            self._wrap(ollama.AsyncClient, async_wrapper(telemetry))
+
+    def _wrap(self, client: type, wrapper: Any) -> None:
+        wrapped = wrapt.FunctionWrapper(
+            getattr(client, _SEAM), wrapper, enabled=lambda: self._active
+        )
+        setattr(client, _SEAM, wrapped)
+        self._put_on.append((client, wrapped))
+
+    def take_off(self) -> None:
+        """Unwrap the seam; where somebody wrapped it after us, ours stays on and does nothing."""
+        self._active = False
+        for client, wrapped in self._put_on:
+            if client.__dict__.get(_SEAM) is wrapped:
+                setattr(client, _SEAM, wrapped.__wrapped__)
+        self._put_on.clear()
