@@ -179,7 +179,7 @@ class _ToolCalls:
         return ToolCallRequestPart(name=name, arguments=function.get("arguments"), id=identifier)
 
     def answered(self, message: Mapping[str, Any]) -> str | None:
-        """Return the id of the call that this tool message answers: its own, or by name and order."""
+        """Return the id of the call that a tool message answers: its own, or by name and order."""
         if given := message.get("tool_call_id"):
             return str(given)
         name = message.get("tool_name") or message.get("name")

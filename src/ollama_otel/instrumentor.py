@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
-from opentelemetry.instrumentation.instrumentor import (
-    BaseInstrumentor,  # type: ignore[attr-defined]  # its module opts out of type checking
-)
+
+# The module opts out of type checking, so that mypy sees nothing in it.
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from ollama_otel._internal_errors import Guard
 
@@ -48,7 +48,7 @@ class OllamaInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped, as
 
     if TYPE_CHECKING:
         # The base class says **kwargs: this is what they are.
-        def instrument(
+        def instrument(  # noqa: PLR0913  (each is an option of its own)
             self,
             *,
             tracer_provider: TracerProvider | None = None,
@@ -57,9 +57,11 @@ class OllamaInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped, as
             completion_hook: CompletionHook | None = None,
             skip_dep_check: bool = False,
             raise_exception_on_conflict: bool = False,
-        ) -> None: ...
+        ) -> None:
+            """Instrument the SDK, now or when it is imported."""
 
-        def uninstrument(self) -> None: ...
+        def uninstrument(self) -> None:
+            """Make the SDK what it was."""
 
     def instrumentation_dependencies(self) -> "Collection[str]":
         """Return the releases of the SDK that can be instrumented."""
@@ -127,6 +129,6 @@ class _Patch:
         """Unwrap the seam; where somebody wrapped it after us, ours stays on and does nothing."""
         self._active = False
         for client, wrapped in self._put_on:
-            if client.__dict__.get(_SEAM) is wrapped:
+            if vars(client)[_SEAM] is wrapped:
                 setattr(client, _SEAM, wrapped.__wrapped__)
         self._put_on.clear()

@@ -215,14 +215,16 @@ def run(
 
 def prepare() -> int:
     """Get every counterpart ready; return the number of those that cannot be had."""
-    failures = 0
-    for counterpart in COUNTERPARTS:
-        try:
-            counterpart.prepare()
-        except CounterpartUnavailableError as error:
-            _log.error("%s cannot be had: %s", counterpart.on_path[0], error)  # noqa: TRY400 - the message says it all
-            failures += 1
-    return failures
+    return [_prepared(counterpart) for counterpart in COUNTERPARTS].count(False)
+
+
+def _prepared(counterpart: Counterpart) -> bool:
+    try:
+        counterpart.prepare()
+    except CounterpartUnavailableError as error:
+        _log.error("%s cannot be had: %s", counterpart.on_path[0], error)
+        return False
+    return True
 
 
 def main() -> int:

@@ -53,8 +53,10 @@ SCRIPTS = (
     ),
     Script(
         "<|think|>",
-        ("<think>", "Let", " me", " reason", " about", " it", "</think>")
-        + ("Blue", " wave", " wins", "!"),
+        (
+            *("<think>", "Let", " me", " reason", " about", " it", "</think>"),
+            *("Blue", " wave", " wins", "!"),
+        ),
     ),
     Script(
         "<|tool|>",
