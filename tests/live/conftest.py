@@ -1,0 +1,86 @@
+"""Fixtures: the real servers, each started once in a session."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from . import servers
+from .availability import unavailable_skips
+from .counterparts import CHROMIUM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Page
+
+    from .servers import Collector, OllamaServer
+
+CHROMIUM_FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+
+
+class StartCollector(Protocol):
+    """Start a collector of one's own, until the session ends."""
+
+    def __call__(self, mlflow_uri: str | None = None, experiment_id: str = "") -> Collector: ...
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all that lies in this folder."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.live)
+
+
+@pytest.fixture(scope="session")
+def session() -> Iterator[ExitStack]:
+    """Keep what was started running until the session ends."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def ollama_server(session: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> OllamaServer:
+    """Run a real Ollama with the models `scripted` and `embedder`."""
+    with unavailable_skips():
+        return session.enter_context(servers.ollama_server(tmp_path_factory.mktemp("ollama")))
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(session: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Run a real MLflow tracking server; the value is its tracking URI."""
+    with unavailable_skips():
+        return session.enter_context(servers.mlflow_server(tmp_path_factory.mktemp("mlflow")))
+
+
+@pytest.fixture(scope="session")
+def collector(session: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> StartCollector:
+    """Give a function that starts a real OpenTelemetry collector."""
+
+    def start(mlflow_uri: str | None = None, experiment_id: str = "") -> Collector:
+        directory = tmp_path_factory.mktemp("collector")
+        with unavailable_skips():
+            return session.enter_context(servers.collector(directory, mlflow_uri, experiment_id))
+
+    return start
+
+
+@pytest.fixture
+def browser_page() -> Iterator[Page]:
+    """Open a page in a real Chromium."""
+    with ExitStack() as stack:
+        with unavailable_skips():
+            from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only in group live
+
+            playwright = stack.enter_context(sync_playwright())
+            browser = playwright.chromium.launch(
+                executable_path=CHROMIUM.get(), args=list(CHROMIUM_FLAGS)
+            )
+        stack.callback(browser.close)
+        yield browser.new_page(viewport={"width": 1400, "height": 900})
