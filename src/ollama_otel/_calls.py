@@ -6,6 +6,9 @@ No ``Exception`` leaves this module: what fails is reported, and left out of the
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry.util.genai.types import Error
+from opentelemetry.util.genai.utils import fq_exception_type
+
 from ollama_otel._internal_errors import Guard, report
 
 if TYPE_CHECKING:
@@ -97,7 +100,7 @@ class Call:
     ) -> None:
         self._invocation = invocation
         self._ended = False
-        self._keeps_content = telemetry.wants_content(invocation.span)
+        self._keeps_content = telemetry.wants_content(invocation)
         self._times_chunks = telemetry.measures()
         self._answer = operation.answer(body, keep_content=self._keeps_content)
         with _READING_REQUEST:
@@ -116,17 +119,20 @@ class Call:
 
     def add_first(self, chunk: Any) -> None:
         """Take the first chunk of a stream, which tells the time to first chunk."""
-        self._add(chunk, timed=True)
+        self._add(chunk, first=True)
 
     def add(self, chunk: Any) -> None:
         """Take a further chunk of a stream; the one that says it is the last ends the call."""
-        self._add(chunk, timed=self._times_chunks)
+        self._add(chunk)
 
-    def _add(self, chunk: Any, *, timed: bool) -> None:
+    def _add(self, chunk: Any, *, first: bool = False) -> None:
         # Not a Guard: this runs for every chunk, and a try block costs nothing.
         try:
             last = self._answer.add(chunk)
-            if timed:
+            if first:
+                # Before the chunk is timed: the metrics of chunks name the answering model.
+                self._set(self._answer.fields())
+            if first or self._times_chunks:
                 self._invocation.record_stream_chunk()
         except Exception as error:  # noqa: BLE001  (whatever fails in here is ours)
             report(READING_ANSWER, error)
@@ -158,14 +164,12 @@ class Call:
             self._end_invocation(error)
 
     def _end_invocation(self, error: BaseException | None) -> None:
-        invocation = self._invocation
+        if error is None:
+            self._invocation.stop()
+            return
         try:
-            if error is None:
-                invocation.stop()
-            else:
-                invocation.fail(error)
-        finally:
-            # util-genai 1.3b0 leaves the span open when it cannot read the exception.
-            invocation.suspend()
-            if invocation.span.is_recording():
-                invocation.span.end()
+            self._invocation.fail(error)
+        except Exception:
+            # util-genai 1.3b0 leaves the span open when str() of the exception raises.
+            self._invocation.fail(Error(message=None, type=fq_exception_type(error)))
+            raise

@@ -26,8 +26,9 @@ from ollama_otel._version import __version__
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import Span, TracerProvider
+    from opentelemetry.trace import TracerProvider
     from opentelemetry.util.genai.completion_hook import CompletionHook
+    from opentelemetry.util.genai.invocation import GenAIInvocation
 
 SCOPE: Final = "ollama_otel"
 
@@ -61,7 +62,6 @@ class Telemetry:
             instrumentation_scope_name=SCOPE,
             instrumentation_scope_version=__version__,
         )
-        self._captures_content = self.handler.should_capture_content()
         # util-genai serialises content even where the only reader is a span that nobody records.
         self._only_spans_hold_content = (
             completion_hook is None
@@ -81,11 +81,11 @@ class Telemetry:
             self._has_listener = _global_provider_set()
         return self._has_listener
 
-    def wants_content(self, span: "Span") -> bool:
+    def wants_content(self, invocation: "GenAIInvocation") -> bool:
         """Return whether the content of this call will be kept by something."""
-        if not self._captures_content:
+        if not invocation.should_capture_content:
             return False
-        return not self._only_spans_hold_content or span.is_recording()
+        return not self._only_spans_hold_content or invocation.span.is_recording()
 
     def measures(self) -> bool:
         """Return whether metrics are received, so that timing every chunk is worth its cost."""

@@ -1,0 +1,54 @@
+"""Answers recorded from a real Ollama server, and clients of the SDK that get them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import ollama
+
+_FILE = Path(__file__).parent / "wire" / "ollama_answers.json"
+
+URL = "http://ollama.test:11434"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One recorded request and what the server answered."""
+
+    name: str
+    path: str
+    request: dict[str, Any]
+    status: int
+    content_type: str
+    lines: list[Any]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The request as keyword arguments of the SDK's method."""
+        return dict(self.request)
+
+    def respond(self, _request: httpx.Request) -> httpx.Response:
+        """Answer as the server did."""
+        body = "\n".join(json.dumps(line) for line in self.lines)
+        return httpx.Response(
+            self.status, headers={"content-type": self.content_type}, content=body
+        )
+
+    def client(self, **options: Any) -> ollama.Client:
+        """Return a client that gets this answer whatever it asks."""
+        return ollama.Client(URL, transport=httpx.MockTransport(self.respond), **options)
+
+    def async_client(self, **options: Any) -> ollama.AsyncClient:
+        """Return an async client that gets this answer whatever it asks."""
+        return ollama.AsyncClient(URL, transport=httpx.MockTransport(self.respond), **options)
+
+
+def _load() -> dict[str, Exchange]:
+    keys = ("name", "path", "request", "status", "content_type", "lines")
+    exchanges = json.loads(_FILE.read_text())["exchanges"]
+    return {each["name"]: Exchange(*(each[key] for key in keys)) for each in exchanges}
+
+
+EXCHANGES = _load()

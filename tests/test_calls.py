@@ -1,0 +1,184 @@
+"""An error of our own never reaches the application, and never passes in silence."""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import ollama
+import pytest
+from opentelemetry.util.genai.handler import TelemetryHandler
+from opentelemetry.util.genai.invocation import InferenceInvocation
+
+from conftest import Instrument
+from ollama_otel import _calls, _extract, _operations
+from recorded import EXCHANGES
+from test_chat import both, chat
+
+PLAIN, STREAM, MISSING = (
+    EXCHANGES[name] for name in ("chat_plain", "chat_stream", "error_no_such_model")
+)
+
+
+def broken(*_args: Any, **_kwargs: Any) -> Any:
+    raise RuntimeError("ours is broken")
+
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+def operation(**changes: Any) -> Break:
+    """Replace parts of the chat's row."""
+
+    def change(monkeypatch: pytest.MonkeyPatch) -> None:
+        row = _operations.OPERATIONS["/api/chat"]
+        fields = {name: getattr(row, name) for name in row.__slots__} | changes
+        monkeypatch.setitem(_operations.OPERATIONS, "/api/chat", _operations.Operation(**fields))  # type: ignore[arg-type]  # a dict at heart
+
+    return change
+
+
+def attribute(owner: Any, name: str) -> Break:
+    return lambda monkeypatch: monkeypatch.setattr(owner, name, broken)
+
+
+STEPS: dict[str, tuple[Break, str, int]] = {
+    # what breaks, what the warning says, how many spans are left
+    "the server's address": (
+        attribute(_calls, "server_of"), "starting the telemetry of a call", 0,
+    ),
+    "the handler": (
+        attribute(TelemetryHandler, "inference"), "starting the telemetry of a call", 0,
+    ),
+    "the request": (operation(request=broken), "reading a request", 1),
+    "the request's content": (
+        operation(request_content=broken), "reading the content of a request", 1,
+    ),
+    "a chunk": (attribute(_extract.ChatAnswer, "add"), "reading an answer", 1),
+    "the answer": (attribute(_extract.ChatAnswer, "fields"), "reading an answer", 1),
+    "the answer's content": (
+        attribute(_extract.ChatAnswer, "content"), "reading the content of an answer", 1,
+    ),
+    "the timing of a chunk": (
+        attribute(InferenceInvocation, "record_stream_chunk"), "reading an answer", 1,
+    ),
+    "the end": (
+        attribute(InferenceInvocation, "_apply_finish"), "ending the telemetry of a call", 1,
+    ),
+}
+
+
+@pytest.mark.usefixtures("quiet_errors")
+@both
+@pytest.mark.parametrize("step", STEPS)
+def test_whatever_breaks_the_application_gets_its_stream(
+    step: str,
+    *,
+    asynchronous: bool,
+    instrument: Instrument,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The same chunks, one warning that says what failed, and no span left open."""
+    break_it, warning, spans = STEPS[step]
+    expected = chat(STREAM, asynchronous=asynchronous)
+    recording = instrument()
+    break_it(monkeypatch)
+
+    assert chat(STREAM, asynchronous=asynchronous) == expected
+    assert [record.getMessage() for record in caplog.records] == [
+        f"ollama-otel failed while {warning}; the application is not affected."
+    ]
+    assert len(recording.spans) == spans
+
+
+@pytest.mark.usefixtures("quiet_errors")
+@both
+@pytest.mark.parametrize("step", [step for step in STEPS if "chunk" not in step])
+def test_whatever_breaks_the_application_gets_its_answer_and_its_errors(
+    step: str,
+    *,
+    asynchronous: bool,
+    instrument: Instrument,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whole answers and the SDK's exceptions pass unchanged."""
+    expected = chat(PLAIN, asynchronous=asynchronous)
+    recording = instrument()
+    STEPS[step][0](monkeypatch)
+
+    assert chat(PLAIN, asynchronous=asynchronous) == expected
+    with pytest.raises(ollama.ResponseError, match=r"^model 'nope' not found"):
+        chat(MISSING, asynchronous=asynchronous)
+    assert len(recording.spans) == 2 * STEPS[step][2]
+
+
+class Unprintable(Exception):
+    """An exception that cannot even be told."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.usefixtures("quiet_errors")
+def test_an_exception_that_cannot_be_printed_still_ends_the_span(
+    instrument: Instrument, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The very exception passes, the span has its type, and the warning says the rest."""
+    recording = instrument()
+    client = PLAIN.client(event_hooks={"request": [lambda _request: _raise(Unprintable())]})
+
+    with pytest.raises(Unprintable):
+        client.chat(**PLAIN.arguments)
+
+    assert recording.span["status"] == ("ERROR", None)
+    assert recording.span["attributes"]["error.type"] == f"{__name__}.Unprintable"
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), MemoryError("full")])
+def test_every_kind_of_exception_passes_as_it_is(
+    error: BaseException, instrument: Instrument
+) -> None:
+    """The same object reaches the application, and the span is closed."""
+    recording = instrument()
+    client = PLAIN.client(event_hooks={"request": [lambda _request: _raise(error)]})
+
+    with pytest.raises(type(error)) as raised:
+        client.chat(**PLAIN.arguments)
+
+    assert raised.value is error
+    assert recording.span["attributes"]["error.type"] == type(error).__name__
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("http://localhost:11434", ("localhost", 11434)),
+        ("https://models.example.com", ("models.example.com", 443)),
+        ("http://user:secret@10.0.0.7", ("10.0.0.7", 80)),
+        ("[::1]:1234", ("::1", 1234)),
+        (None, ("127.0.0.1", 11434)),
+    ],
+)
+def test_the_server_is_the_clients(host: str | None, expected: tuple[str, int]) -> None:
+    """Host and port, with the scheme's default port, and never the credentials."""
+    assert _calls.server_of(ollama.Client(host)) == expected
+    client = ollama.AsyncClient(host)
+    assert _calls.server_of(client) == expected
+    asyncio.run(client._client.aclose())
+
+
+def test_in_tests_our_errors_are_loud(instrument: Instrument, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With OLLAMA_OTEL_RAISE_ERRORS=true the first error of ours stops the test."""
+    instrument()
+    monkeypatch.setattr(_extract.ChatAnswer, "fields", broken)
+
+    # In a context of its own: a call that is cut short like this leaves its span current.
+    with pytest.raises(RuntimeError, match="ours is broken"):
+        contextvars.copy_context().run(chat, PLAIN, asynchronous=False)
