@@ -1,0 +1,61 @@
+"""Run a user's application in a process of its own, as a user would."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .servers import environment
+
+APPS = Path(__file__).with_name("apps")
+LIMIT = 60.0  # seconds, for an application that talks to servers on this machine
+CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What is left of a process.
+
+    Attributes:
+        status: its exit status.
+        output: what it wrote to stdout.
+        complaints: what it wrote to stderr.
+    """
+
+    status: int
+    output: str
+    complaints: str
+
+
+def run_instrumented(app: str, *arguments: str, **env: str) -> Ended:
+    """Run `opentelemetry-instrument python app.py`.
+
+    Args:
+        app: name of a file in the folder apps.
+        arguments: its command line.
+        env: the settings of OpenTelemetry and MLflow.
+    """
+    launcher = str(Path(sys.executable).with_name("opentelemetry-instrument"))
+    return _run([launcher, sys.executable, str(APPS / app), *arguments], env)
+
+
+def run_as_it_is(app: str, *arguments: str, **env: str) -> Ended:
+    """Run `python app.py`; the arguments are those of `run_instrumented`."""
+    return _run([sys.executable, str(APPS / app), *arguments], env)
+
+
+def _run(command: list[str], env: dict[str, str]) -> Ended:
+    with tempfile.TemporaryDirectory() as home:
+        done = subprocess.run(  # noqa: S603 - our own literal commands
+            command,
+            cwd=home,
+            env=environment(Path(home), **env),
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=LIMIT,
+        )
+    return Ended(done.returncode, done.stdout, done.stderr)

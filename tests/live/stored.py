@@ -1,0 +1,94 @@
+"""Read traces back from MLflow as plain data, without what differs from run to run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlflow import MlflowClient
+
+from .servers import wait_until
+
+if TYPE_CHECKING:
+    from mlflow.entities import Span, SpanEvent, Trace
+
+STORE_LIMIT = 20.0  # seconds from the end of an application until its traces can be read
+
+# What cannot be the same twice, and what stands for it.
+VARYING = {
+    "gen_ai.response.time_to_first_chunk": "<seconds>",
+    "mlflow.traceRequestId": "<trace id>",
+    "mlflow.artifactLocation": "<artifact location>",
+    "mlflow.trace.sizeBytes": "<bytes>",
+    "mlflow.trace.sizeStats": "<sizes>",
+    "service.instance.id": "<uuid>",
+    "telemetry.auto.version": "<version>",
+    "telemetry.sdk.version": "<version>",
+}
+
+
+def create_experiment(tracking_uri: str, name: str) -> str:
+    """Create an experiment and return its id."""
+    return str(MlflowClient(tracking_uri).create_experiment(name))
+
+
+def stored_traces(tracking_uri: str, experiment: str, count: int) -> list[dict[str, Any]]:
+    """Wait until an experiment holds so many finished traces; return them, oldest first.
+
+    Raises:
+        TimeoutError: they did not come.
+    """
+    client = MlflowClient(tracking_uri)
+    found: list[Trace] = []
+
+    def complete() -> bool:
+        found[:] = _finished(client, experiment)
+        return len(found) >= count
+
+    wait_until(complete, f"{count} traces in {experiment!r} of {tracking_uri}", STORE_LIMIT)
+    return [plain(trace) for trace in sorted(found, key=_start)]
+
+
+def _finished(client: MlflowClient, name: str) -> list[Trace]:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return []
+    traces = client.search_traces(locations=[experiment.experiment_id])
+    return [trace for trace in traces if trace.info.state != "IN_PROGRESS"]
+
+
+def _start(trace: Trace) -> int:
+    return min(int(span.start_time_ns) for span in trace.data.spans)
+
+
+def plain(trace: Trace) -> dict[str, Any]:
+    """Return all that MLflow knows of a trace, except ids, times and durations."""
+    info = trace.info
+    names = {span.span_id: span.name for span in trace.data.spans}
+    return {
+        "state": str(info.state),
+        "request_preview": info.request_preview,
+        "response_preview": info.response_preview,
+        "tags": masked(info.tags),
+        "metadata": masked(info.trace_metadata),
+        "spans": [_plain_span(span, names) for span in trace.data.spans],
+    }
+
+
+def _plain_span(span: Span, names: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": span.name,
+        "parent": span.parent_id and names[span.parent_id],
+        "type": span.span_type,
+        "status": (str(span.status.status_code), span.status.description),
+        "attributes": masked(span.attributes),
+        "events": [_plain_event(event) for event in span.events],
+    }
+
+
+def _plain_event(event: SpanEvent) -> dict[str, Any]:
+    return {"name": event.name, "attributes": masked(event.attributes)}
+
+
+def masked(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace what cannot be the same twice."""
+    return {key: VARYING.get(key, value) for key, value in values.items()}
