@@ -9,8 +9,8 @@ os.environ["OLLAMA_OTEL_RAISE_ERRORS"] = "true"
 for name in [name for name in os.environ if name.startswith(("OTEL_", "MLFLOW_", "OLLAMA_HOST"))]:
     del os.environ[name]
 
-from ollama_otel import OllamaInstrumentor, _internal_errors
-from telemetry import Recording
+from ollama_otel import OllamaInstrumentor, _internal_errors  # noqa: E402  (see above)
+from telemetry import Recording  # noqa: E402  (see above)
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
@@ -29,7 +29,9 @@ def instrument(monkeypatch: pytest.MonkeyPatch) -> Iterator[Instrument]:
     """Instrument the SDK, with a recording, for one test."""
     recordings: list[Recording] = []
 
-    def start(capture: str = "SPAN_ONLY", recording: Recording | None = None, **options: Any) -> Recording:
+    def start(
+        capture: str = "SPAN_ONLY", recording: Recording | None = None, **options: Any
+    ) -> Recording:
         monkeypatch.setenv(CAPTURE, capture)
         recordings.append(recording or Recording())
         OllamaInstrumentor().instrument(**recordings[-1].providers | options)

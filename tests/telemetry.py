@@ -58,10 +58,7 @@ class Recording:
         if data is None:
             return {}
         return {
-            metric.name: [
-                (dict(point.attributes), point.count)  # type: ignore[union-attr]  # histograms
-                for point in metric.data.data_points
-            ]
+            metric.name: [_measured(point) for point in metric.data.data_points]
             for resource in data.resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
@@ -72,6 +69,10 @@ class Recording:
         self.tracer_provider.shutdown()
         self.meter_provider.shutdown()
         self.logger_provider.shutdown()
+
+
+def _measured(point: Any) -> tuple[dict[str, Any], int]:
+    return dict(point.attributes), point.count
 
 
 def told(span: ReadableSpan) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def operation(**changes: Any) -> Break:
     def change(monkeypatch: pytest.MonkeyPatch) -> None:
         row = _operations.OPERATIONS["/api/chat"]
         fields = {name: getattr(row, name) for name in row.__slots__} | changes
-        monkeypatch.setitem(_operations.OPERATIONS, "/api/chat", _operations.Operation(**fields))  # type: ignore[arg-type]  # a dict at heart
+        monkeypatch.setitem(_operations.OPERATIONS, "/api/chat", _operations.Operation(**fields))
 
     return change
 
@@ -46,25 +46,37 @@ def attribute(owner: Any, name: str) -> Break:
 STEPS: dict[str, tuple[Break, str, int]] = {
     # what breaks, what the warning says, how many spans are left
     "the server's address": (
-        attribute(_calls, "server_of"), "starting the telemetry of a call", 0,
+        attribute(_calls, "server_of"),
+        "starting the telemetry of a call",
+        0,
     ),
     "the handler": (
-        attribute(TelemetryHandler, "inference"), "starting the telemetry of a call", 0,
+        attribute(TelemetryHandler, "inference"),
+        "starting the telemetry of a call",
+        0,
     ),
     "the request": (operation(request=broken), "reading a request", 1),
     "the request's content": (
-        operation(request_content=broken), "reading the content of a request", 1,
+        operation(request_content=broken),
+        "reading the content of a request",
+        1,
     ),
     "a chunk": (attribute(_extract.ChatAnswer, "add"), "reading an answer", 1),
     "the answer": (attribute(_extract.ChatAnswer, "fields"), "reading an answer", 1),
     "the answer's content": (
-        attribute(_extract.ChatAnswer, "content"), "reading the content of an answer", 1,
+        attribute(_extract.ChatAnswer, "content"),
+        "reading the content of an answer",
+        1,
     ),
     "the timing of a chunk": (
-        attribute(InferenceInvocation, "record_stream_chunk"), "reading an answer", 1,
+        attribute(InferenceInvocation, "record_stream_chunk"),
+        "reading an answer",
+        1,
     ),
     "the end": (
-        attribute(InferenceInvocation, "_apply_finish"), "ending the telemetry of a call", 1,
+        attribute(InferenceInvocation, "_apply_finish"),
+        "ending the telemetry of a call",
+        1,
     ),
 }
 
@@ -114,7 +126,7 @@ def test_whatever_breaks_the_application_gets_its_answer_and_its_errors(
     assert len(recording.spans) == 2 * STEPS[step][2]
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     """An exception that cannot even be told."""
 
     def __str__(self) -> str:
@@ -127,13 +139,13 @@ def test_an_exception_that_cannot_be_printed_still_ends_the_span(
 ) -> None:
     """The very exception passes, the span has its type, and the warning says the rest."""
     recording = instrument()
-    client = PLAIN.client(event_hooks={"request": [lambda _request: _raise(Unprintable())]})
+    client = PLAIN.client(event_hooks={"request": [lambda _request: _raise(UnprintableError())]})
 
-    with pytest.raises(Unprintable):
+    with pytest.raises(UnprintableError):
         client.chat(**PLAIN.arguments)
 
     assert recording.span["status"] == ("ERROR", None)
-    assert recording.span["attributes"]["error.type"] == f"{__name__}.Unprintable"
+    assert recording.span["attributes"]["error.type"] == f"{__name__}.UnprintableError"
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
@@ -174,7 +186,9 @@ def test_the_server_is_the_clients(host: str | None, expected: tuple[str, int]) 
     asyncio.run(client._client.aclose())
 
 
-def test_in_tests_our_errors_are_loud(instrument: Instrument, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_tests_our_errors_are_loud(
+    instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With OLLAMA_OTEL_RAISE_ERRORS=true the first error of ours stops the test."""
     instrument()
     monkeypatch.setattr(_extract.ChatAnswer, "fields", broken)

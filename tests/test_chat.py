@@ -164,9 +164,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
                 "parts": [part("tool_call_response", id="call_0", response="41.21")],
             },
         ],
-        "gen_ai.output.messages": said(
-            "stop", part("text", content="Your tip comes to $41.21.\n")
-        ),
+        "gen_ai.output.messages": said("stop", part("text", content="Your tip comes to $41.21.\n")),
     },
     "chat_json_schema_plain": {
         **NO_THINK,
@@ -181,9 +179,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "gen_ai.request.max_tokens": 5,
         **answered("length", input=12, output=5),
         "gen_ai.input.messages": [text("user", "loop")],
-        "gen_ai.output.messages": said(
-            "length", part("text", content="la lala lalalala lala")
-        ),
+        "gen_ai.output.messages": said("length", part("text", content="la lala lalalala lala")),
     },
     "chat_logprobs_plain": {
         **NO_THINK,

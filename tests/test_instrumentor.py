@@ -94,7 +94,7 @@ def test_uninstrument_leaves_what_others_wrapped_after_us(
 
     monkeypatch.setattr(ollama.Client, "_request", ollama.Client._request)
     first = instrument()
-    ollama.Client._request = wrapt.FunctionWrapper(ollama.Client._request, theirs)  # type: ignore[method-assign]
+    ollama.Client._request = wrapt.FunctionWrapper(ollama.Client._request, theirs)  # type: ignore[assignment]  # as others do
     OllamaInstrumentor().uninstrument()
     PLAIN.client().chat(**PLAIN.arguments)
     second = instrument()

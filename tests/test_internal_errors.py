@@ -2,7 +2,6 @@
 
 import pytest
 
-from ollama_otel import _internal_errors
 from ollama_otel._internal_errors import Guard, report
 
 pytestmark = pytest.mark.usefixtures("quiet_errors")
@@ -12,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("quiet_errors")
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that the test sets."""
     now = [1000.0]
-    monkeypatch.setattr(_internal_errors.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     return now
 
 
@@ -29,8 +28,10 @@ def test_each_kind_is_said_once_in_five_minutes(
     assert [record.getMessage() for record in caplog.records] == [
         "ollama-otel failed while reading tea leaves; the application is not affected.",
         "ollama-otel failed while counting sheep; the application is not affected.",
-        "ollama-otel failed while reading tea leaves; the application is not affected"
-        " (2 more since the last report)",
+        (
+            "ollama-otel failed while reading tea leaves; the application is not affected"
+            " (2 more since the last report)"
+        ),
     ]
     assert caplog.records[0].exc_info
     assert str(caplog.records[0].exc_info[1]) == "soggy"

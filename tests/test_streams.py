@@ -1,4 +1,4 @@
-"""A stream is what the SDK returns, lazy and finished once, whatever the application does with it."""
+"""A stream is what the SDK returns, lazy and finished once, whatever is done with it."""
 
 import asyncio
 import contextvars
@@ -108,9 +108,7 @@ def test_a_stream_that_is_never_read_tells_nothing(instrument: Instrument) -> No
     """Nothing was sent, so there is no span; closing it changes nothing."""
     recording = instrument()
     asked: list[httpx.Request] = []
-    client = ollama.Client(
-        URL, transport=httpx.MockTransport(lambda request: asked.append(request) or STREAM.respond(request))
-    )
+    client = STREAM.client(event_hooks={"request": [asked.append]})
 
     stream = client.chat(**STREAM.arguments)
     client.chat(**STREAM.arguments).close()
@@ -266,7 +264,7 @@ async def test_every_read_may_come_from_another_task(
     async def read() -> bool:
         return bool((await anext(stream)).done)
 
-    while not await asyncio.create_task(read(), context=contextvars.Context()):
+    while not await contextvars.Context().run(asyncio.create_task, read()):
         pass
 
     assert partly(recording)[0] == "".join(WORDS)
@@ -304,5 +302,6 @@ def test_time_to_first_chunk_starts_with_the_request(instrument: Instrument) -> 
     (span,) = recording.spans
     assert span.attributes is not None
     assert 0 < float(str(span.attributes["gen_ai.response.time_to_first_chunk"])) < 0.2
-    assert span.end_time is not None and span.start_time is not None
+    assert span.end_time is not None
+    assert span.start_time is not None
     assert span.end_time - span.start_time < 0.2e9

@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -37,12 +38,13 @@ MAX_INLINE_IMAGE: Final = 48 * 1024
 """Bytes of an image that are still recorded whole; a larger one is named by size and digest."""
 
 _IMAGE_TYPES: Final = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"RIFF", "image/webp"),
-    (b"BM", "image/bmp"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
+    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
+    (re.compile(rb"GIF8[79]a"), "image/gif"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
+    (re.compile(rb"BM"), "image/bmp"),
 )
+"""How the first bytes of an image begin, and its media type."""
 
 
 # Request ------------------------------------------------------------------------------------
@@ -230,7 +232,7 @@ def _image_type(image: str) -> str | None:
         head = base64.b64decode(image[:16])
     except (binascii.Error, ValueError):
         return None
-    return next((name for magic, name in _IMAGE_TYPES if head.startswith(magic)), None)
+    return next((name for start, name in _IMAGE_TYPES if start.match(head)), None)
 
 
 # Answer -------------------------------------------------------------------------------------

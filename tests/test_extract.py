@@ -1,0 +1,213 @@
+"""What is read from requests, images and errors, case by case."""
+
+import base64
+from typing import Any
+
+import httpx
+import ollama
+import pytest
+from opentelemetry.util.genai.types import (
+    BlobPart,
+    GenericToolDefinition,
+    InputMessage,
+    TextPart,
+    ToolCallRequestPart,
+    ToolCallResponsePart,
+    UriPart,
+)
+
+from ollama_otel import _extract
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("temperature", 1, {"temperature": 1.0}),
+        ("temperature", 0, {"temperature": 0.0}),
+        ("temperature", "hot", {}),
+        ("temperature", True, {}),
+        ("temperature", None, {}),
+        ("top_p", 0.5, {"top_p": 0.5}),
+        ("top_k", 40, {"top_k": 40}),
+        ("top_k", 40.0, {"top_k": 40}),
+        ("top_k", 40.5, {}),
+        ("top_k", float("inf"), {}),
+        ("top_k", float("nan"), {}),
+        ("seed", -1, {"seed": -1}),
+        ("num_predict", 0, {"max_tokens": 0}),
+        ("num_predict", -1, {}),
+        ("presence_penalty", 0.1, {"presence_penalty": 0.1}),
+        ("frequency_penalty", 0.2, {"frequency_penalty": 0.2}),
+        ("repeat_penalty", 1.1, {}),
+        ("stop", ["a", "b"], {"stop_sequences": ["a", "b"]}),
+        ("stop", "a", {"stop_sequences": ["a"]}),
+        ("stop", [], {}),
+        ("stop", [1], {}),
+        ("num_ctx", 4096, {}),
+    ],
+)
+def test_an_option_becomes_its_attribute_in_the_registered_type(
+    option: str, value: object, expected: dict[str, Any]
+) -> None:
+    """What has the wrong type, or no name in the conventions, is left out."""
+    assert _extract.inference_request({"options": {option: value}}) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, {}),
+        ({"options": None, "think": None, "format": None, "stream": False}, {}),
+        ({"options": "cold"}, {}),
+        ({"format": ""}, {}),
+        ({"format": "json"}, {"output_type": "json"}),
+        ({"format": {"type": "object"}}, {"output_type": "json"}),
+        ({"think": True}, {"reasoning_level": "true"}),
+        ({"think": False}, {"reasoning_level": "false"}),
+        ({"think": "high"}, {"reasoning_level": "high"}),
+        ({"stream": True}, {"request_stream": True}),
+    ],
+)
+def test_what_else_a_request_asks_for(body: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Absent, empty and given are kept apart."""
+    assert _extract.inference_request(body) == expected
+
+
+def call(name: str) -> dict[str, Any]:
+    return {"function": {"name": name, "arguments": {}}}
+
+
+def ids(messages: list[dict[str, Any]]) -> list[str | None]:
+    """Return the ids of the tool calls and tool results of a conversation, in order."""
+    told = _extract.chat_request_content({"messages": messages})["input_messages"]
+    parts = [part for message in told for part in message.parts]
+    kinds = (ToolCallRequestPart, ToolCallResponsePart)
+    return [part.id for part in parts if isinstance(part, kinds)]
+
+
+def result(**fields: str) -> dict[str, Any]:
+    return {"role": "tool", "content": "done", **fields}
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        pytest.param(
+            [{"tool_calls": [call("a"), call("b")]}, result(tool_name="b"), result(tool_name="a")],
+            ["call_0", "call_1", "call_1", "call_0"],
+            id="by name",
+        ),
+        pytest.param(
+            [{"tool_calls": [call("a"), call("a")]}, result(tool_name="a"), result(tool_name="a")],
+            ["call_0", "call_1", "call_0", "call_1"],
+            id="by order within a name",
+        ),
+        pytest.param(
+            [{"tool_calls": [call("a"), call("b")]}, result(), result()],
+            ["call_0", "call_1", "call_0", "call_1"],
+            id="by order without a name",
+        ),
+        pytest.param(
+            [{"tool_calls": [call("a")]}, result(), {"tool_calls": [call("a")]}, result()],
+            ["call_0", "call_0", "call_1", "call_1"],
+            id="over several turns",
+        ),
+        pytest.param(
+            [{"tool_calls": [{"id": "x7", **call("a")}]}, result(tool_call_id="x7")],
+            ["x7", "x7"],
+            id="given ids are kept",
+        ),
+        pytest.param([result(tool_name="a")], [None], id="an answer to nothing"),
+    ],
+)
+def test_tool_results_find_the_call_that_they_answer(
+    messages: list[dict[str, Any]], expected: list[str | None]
+) -> None:
+    """The SDK drops the server's ids: name and order have to do."""
+    assert ids(messages) == expected
+
+
+def test_a_tool_that_is_no_function_keeps_its_name_and_type() -> None:
+    """Nothing is invented for it."""
+    told = _extract.chat_request_content({"tools": [{"type": "web_search", "name": "search"}]})
+
+    assert told["tool_definitions"] == [GenericToolDefinition(name="search", type="web_search")]
+
+
+def test_a_small_image_is_kept_whole() -> None:
+    """The message holds its text and the image's own bytes."""
+    image = base64.b64encode(PNG + b"pixels").decode()
+
+    told = _extract.chat_request_content(
+        {"messages": [{"role": "user", "content": "What is it?", "images": [image]}]}
+    )
+
+    assert told["input_messages"] == [
+        InputMessage(
+            role="user",
+            parts=[
+                TextPart("What is it?"),
+                BlobPart(mime_type="image/png", modality="image", content=PNG + b"pixels"),
+            ],
+        )
+    ]
+
+
+def test_a_large_image_is_named_by_digest_type_and_size() -> None:
+    """Megabytes never become attributes."""
+    data = PNG.ljust(_extract.MAX_INLINE_IMAGE + 1, b"\0")
+
+    part = _extract.image_part(base64.b64encode(data).decode())
+
+    assert part == UriPart(
+        mime_type="image/png",
+        modality="image",
+        uri="ni:///sha-256;YEYOkkh2zVHCaCauWjFcDADixGl03dSNad9pQvCoc7I?ct=image/png&size=49153",
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (PNG, "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"GIF89a", "image/gif"),
+        (b"RIFF\0\0\0\0WEBP", "image/webp"),
+        (b"BM", "image/bmp"),
+        (b"RIFF\0\0\0\0WAVE", None),
+        (b"plain", None),
+    ],
+)
+def test_an_image_tells_its_type_by_its_first_bytes(head: bytes, expected: str | None) -> None:
+    """What is not known is left open."""
+    part = _extract.image_part(base64.b64encode(head).decode())
+
+    assert isinstance(part, BlobPart)
+    assert part.mime_type == expected
+
+
+def test_an_image_that_is_no_base64_is_said_to_be_none() -> None:
+    """The server will refuse it; the span says why."""
+    assert _extract.image_part("a") == TextPart("[image of 1 characters that are not base64]")
+
+
+class StrangeError(Exception):
+    status_code = "teapot"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ollama.ResponseError("gone", 404), "404"),
+        (ollama.ResponseError("in mid-stream"), "ollama.ResponseError"),
+        (ollama.RequestError("no model"), "ollama.RequestError"),
+        (ConnectionError("nobody there"), None),
+        (httpx.ReadTimeout("late"), None),
+        (StrangeError(), None),
+    ],
+)
+def test_the_type_of_an_error(error: Exception, expected: str | None) -> None:
+    """A status where there is one, the SDK's public name, else util-genai's qualified name."""
+    assert _extract.error_type(error) == expected
