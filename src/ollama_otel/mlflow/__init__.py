@@ -1,0 +1,23 @@
+"""GenAI spans in MLflow: the exporter, and the one line for MLflow's own users.
+
+Importing this package imports nothing else: the public names are loaded at first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ollama_otel.mlflow.exporter import MlflowOtlpSpanExporter, MlflowSpanExporter
+
+__all__ = ["MlflowOtlpSpanExporter", "MlflowSpanExporter"]
+
+_HOMES = {
+    "MlflowOtlpSpanExporter": "ollama_otel.mlflow.exporter",
+    "MlflowSpanExporter": "ollama_otel.mlflow.exporter",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,57 @@
+"""What delivery can raise, and how its messages name an address."""
+
+from functools import partial
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+
+class DeliveryError(Exception):
+    """Spans were not delivered; the message says what was wrong and how to mend it.
+
+        DeliveryError
+        └─ RefusedError      the server answered, and said no
+
+    Args:
+        message: what happened, where, which setting it concerns, and the cure.
+        retryable: whether the same request may succeed later without anybody's doing.
+        kind: a short name of the fault, from a small fixed set, by which warnings are counted.
+    """
+
+    def __init__(self, message: str, *, retryable: bool, kind: str) -> None:
+        super().__init__(message)
+        self.retryable: Final = retryable
+        self.kind: Final = kind
+
+
+class RefusedError(DeliveryError):
+    """A server answered with something else than success.
+
+    Args:
+        message: as for ``DeliveryError``.
+        retryable: as for ``DeliveryError``.
+        status: the HTTP status.
+        error_code: MLflow's error code from the answer's body; empty where there is none.
+    """
+
+    def __init__(self, message: str, *, retryable: bool, status: int, error_code: str) -> None:
+        super().__init__(message, retryable=retryable, kind=f"status {status}")
+        self.status: Final = status
+        self.error_code: Final = error_code
+
+
+misconfigured: Final = partial(DeliveryError, retryable=False, kind="configuration")
+"""A setting is wrong: nothing will be delivered until somebody changes it."""
+
+
+def redacted(uri: str) -> str:
+    """Return an address without its user, password and query, fit for a log.
+
+    Args:
+        uri: a tracking URI.
+    """
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return "(unreadable address)"
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=host, query="", fragment=""))

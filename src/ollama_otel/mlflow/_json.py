@@ -1,0 +1,128 @@
+"""JSON as span attributes carry it: read whatever comes, write what every reader takes."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any, Final
+
+CUT_MARK: Final = "… [cut]"
+"""Ends a text that was cut, so that nobody takes it for whole."""
+
+_MAX_DEPTH: Final = 32
+_MAX_INTEGER_BITS: Final = 1024
+_CLOSERS: Final = {"[": "]", "{": "}"}
+_TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?P<end>"?)|[][{},]', re.DOTALL)
+_HALF_ESCAPE: Final = re.compile(r"((?<!\\)(?:\\\\)*)\\u[0-9a-fA-F]{0,3}$")
+
+
+def parse(text: str) -> object:
+    """Return what a JSON text says; NaN and infinities come as text.
+
+    Args:
+        text: the JSON text.
+
+    Raises:
+        ValueError: the text is not JSON, or is nested deeper than Python can read.
+    """
+    try:
+        return json.loads(text, parse_constant=str)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def decode(value: object) -> object:
+    """Return what a JSON text says, and everything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse(value)
+    except ValueError:
+        return value
+
+
+def decode_mended(value: object) -> object:
+    """Return what a JSON text says, even one that was cut.
+
+    ``OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT`` cuts attributes at any character. What was whole
+    before the cut is kept; a text that was cut itself ends in ``CUT_MARK``.
+
+    Args:
+        value: an attribute's value that should be JSON.
+
+    Returns:
+        The decoded value, or the value itself when it is no JSON at all.
+    """
+    if not isinstance(value, str):
+        return value
+    readings = (_parsed_or_none(text) for text in chain([value], _mended(value)))
+    return next((reading[0] for reading in readings if reading), value)
+
+
+def _parsed_or_none(text: str) -> tuple[object] | None:
+    try:
+        return (parse(text),)
+    except ValueError:
+        return None
+
+
+def _mended(text: str) -> Iterator[str]:
+    """Close what a cut left open: first right at the cut, then after the last whole value."""
+    still_open: list[str] = []
+    closed: list[str] = []
+    whole = 0
+    tail = text
+    for match in _TOKEN.finditer(text):
+        found = match[0]
+        if found in _CLOSERS:
+            still_open.append(_CLOSERS[found])
+            whole, closed = match.end(), []
+        elif found == ",":
+            whole, closed = match.start(), []
+        elif found in ("]", "}"):
+            if not still_open:
+                return
+            closed.append(still_open.pop())
+        elif not match["end"]:
+            tail = _HALF_ESCAPE.sub(r"\1", text[: match.end()]) + CUT_MARK + '"'
+    if still_open:
+        yield tail + "".join(reversed(still_open))
+        yield text[:whole] + "".join(reversed([*still_open, *reversed(closed)]))
+
+
+def encode(value: object) -> str:
+    """Return the value as JSON text that every reader takes: UTF-8, and no NaN.
+
+    Args:
+        value: anything; what JSON cannot say is replaced by a text that names it.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        text = json.dumps(_plain(value, _MAX_DEPTH), ensure_ascii=False)
+    return utf8(text)
+
+
+def utf8(text: str) -> str:
+    """Return the text without lone surrogates, for which the OTLP encoder drops an attribute."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _plain(value: object, depth: int) -> object:
+    if isinstance(value, Mapping | list | tuple):
+        return _plain_collection(value, depth - 1) if depth else "[nested too deep]"
+    if isinstance(value, int) and value.bit_length() > _MAX_INTEGER_BITS:
+        return f"{value:#x}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    known = value is None or isinstance(value, str | int | float)
+    return value if known else f"[{type(value).__name__}]"
+
+
+def _plain_collection(
+    value: Mapping[Any, object] | list[Any] | tuple[Any, ...], depth: int
+) -> object:
+    if isinstance(value, Mapping):
+        return {str(_plain(key, 0)): _plain(item, depth) for key, item in value.items()}
+    return [_plain(item, depth) for item in value]
