@@ -1,6 +1,6 @@
 """A stand-in for an Ollama server, for tests that need answers and no model.
 
-[`FakeOllama`][] is a real HTTP server on a free port of the loopback interface. It answers in the
+``FakeOllama`` is a real HTTP server on a free port of the loopback interface. It answers in the
 wire format of Ollama 0.24, so the ``ollama`` SDK, and all that is built on it, works against it
 unchanged. This module needs the standard library only.
 
@@ -47,18 +47,23 @@ import math
 import socket
 import socketserver
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from functools import singledispatch
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from ollama_otel import _fake_answers as defaults
+from ollama_otel import _fake_answers as answers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from typing_extensions import Self
@@ -78,20 +83,13 @@ __all__ = [
     "ToolCall",
 ]
 
-JSON_TYPE: Final = "application/json; charset=utf-8"
-NDJSON_TYPE: Final = "application/x-ndjson"
-PLAIN_TYPE: Final = "text/plain"
-CREATED_AT: Final = "2026-01-01T00:00:00.123456789Z"
-EXPIRES_AT: Final = "2026-01-01T00:05:00.123456789Z"
-RUNNER_DIED: Final = "an error was encountered while running the model: unexpected EOF"
 
-LOAD_NS: Final = 100_000
-PROMPT_TOKEN_NS: Final = 2_000
-TOKEN_NS: Final = 20_000
+# What Ollama says when the process that runs the model dies.
+_RUNNER_DIED: Final = "an error was encountered while running the model: unexpected EOF"
 
 
 class Auto(enum.Enum):
-    """The type of [`AUTO`][]."""
+    """The type of ``AUTO``."""
 
     AUTO = "auto"
 
@@ -125,15 +123,15 @@ class Request:
     @property
     def model(self) -> str:
         """The model that the request names; empty if none."""
-        return str(self.json.get("model") or "")
+        return str(self.fields.get("model") or "")
 
     @property
     def streamed(self) -> bool:
-        """Whether the answer will be a stream: so it is unless ``stream`` is false."""
-        return self.json.get("stream") is not False
+        """Whether a model's answer comes as a stream: unless ``stream`` is false."""
+        return self.fields.get("stream") is not False
 
     @property
-    def json(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """The body if it is a JSON object, else an empty one."""
         return self.body if isinstance(self.body, dict) else {}
 
@@ -149,7 +147,7 @@ class Reply:
         delay: Seconds to wait before the first byte.
         chunk_delay: Seconds to wait between two chunks of a stream.
         hang_after: Hang after so many chunks (0: before the first byte) until
-            [`FakeOllama.release`][] is called; when the server stops, the connection is dropped.
+            ``FakeOllama.release`` is called; when the server stops, the connection is dropped.
         drop_after: Drop the connection after so many chunks (0: before the first byte).
         fail_after: Send an error line in mid-stream after so many chunks, and end the stream.
             A plain answer, and a stream that fails after 0 chunks, become an HTTP 500.
@@ -165,7 +163,7 @@ class Reply:
     hang_after: int | None = None
     drop_after: int | None = None
     fail_after: int | None = None
-    fail_message: str = RUNNER_DIED
+    fail_message: str = _RUNNER_DIED
 
     def __post_init__(self) -> None:
         for name in ("delay", "chunk_delay", "hang_after", "drop_after", "fail_after"):
@@ -307,25 +305,31 @@ Script = Sequence[Reply] | Callable[[Request], Reply]
 class FakeOllama:
     """A server on the loopback interface that answers as Ollama does.
 
-    It is a context manager; [`start`][] and [`stop`][] do the same by hand. Any number of clients
+    It is a context manager; ``start`` and ``stop`` do the same by hand. Any number of clients
     may call at once, from any thread or event loop.
 
     Args:
         script: A list of answers, used up one per call in the order of arrival; a call too many
             gets an HTTP 500 that says so. Questions about the server (``/``, ``/api/version``,
             ``/api/tags``, ``/api/ps``, ``/api/show``) use nothing up. Or a function that gets
-            each [`Request`][] and returns its answer. Or nothing: each call gets its default.
+            each ``Request``, also those, and returns its answer; it is called from several
+            threads at once. Or None: every call gets its default answer.
         models: The models that exist, all others being unknown; as a mapping, each with its
             capabilities (``completion``, ``tools``, ``thinking``, ``vision``, ``embedding``).
             Without it every model exists and can do everything.
         missing_models: Models that do not exist.
         port: The port; 0 for a free one.
 
+    Raises:
+        TypeError: If the script holds something that is no answer.
+
     Example:
         >>> with FakeOllama([Answer("Hello.")]) as server:
         ...     reply = ollama.Client(host=server.url).generate("llama3.2", "Hi")
         >>> reply.response
         'Hello.'
+        >>> [(request.path, request.body["prompt"]) for request in server.requests]
+        [('/api/generate', 'Hi')]
     """
 
     def __init__(
@@ -336,11 +340,11 @@ class FakeOllama:
         missing_models: Iterable[str] = (),
         port: int = 0,
     ) -> None:
-        self._script = script
-        self._models = _capabilities(models)
-        self._missing = frozenset(map(_full_name, missing_models))
+        self._script = _script(script)
+        missing = frozenset(map(answers.full_name, missing_models))
+        self._models = answers.Models(_capabilities(models), missing)
         self._port = port
-        self._changed = threading.Condition()
+        self._arrived = threading.Condition()
         self._requests: list[Request] = []
         self._used = 0
         self._server: _Server | None = None
@@ -369,7 +373,7 @@ class FakeOllama:
             OSError: If the port is taken.
         """
         if self._server is not None:
-            raise RuntimeError("this FakeOllama runs already: stop() it first, or make another one")
+            raise RuntimeError("this FakeOllama runs already: stop() it first, or make another")
         self._server = _Server(self._port, self._respond)
         self._port = self._server.server_port
         return self
@@ -404,17 +408,16 @@ class FakeOllama:
     @property
     def requests(self) -> list[Request]:
         """All that the server received, in the order of arrival; a copy."""
-        with self._changed:
+        with self._arrived:
             return list(self._requests)
 
     @property
     def unused(self) -> Sequence[Reply]:
         """The answers of the script that no call has asked for yet; none if it is a function."""
-        with self._changed:
-            return () if self._script is None or callable(self._script) else self._rest()
-
-    def _rest(self) -> Sequence[Reply]:
-        return self._script[self._used :]  # type: ignore[index]
+        if self._script is None or callable(self._script):
+            return ()
+        with self._arrived:
+            return self._script[self._used :]
 
     def release(self) -> None:
         """Let hanging answers go on, and let no answer hang from now on."""
@@ -433,7 +436,7 @@ class FakeOllama:
         self._running().gate.wait_for_hanging(count, timeout)
 
     def wait_for_requests(self, count: int = 1, timeout: float = 10.0) -> list[Request]:
-        """Wait until the server has received so many requests, and give them.
+        """Wait until the server has received so many requests, and give them all.
 
         Args:
             count: How many, counted from the beginning.
@@ -442,10 +445,10 @@ class FakeOllama:
         Raises:
             TimeoutError: If there are fewer by then.
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: len(self._requests) >= count, timeout):
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: len(self._requests) >= count, timeout):
                 raise TimeoutError(
-                    f"{len(self._requests)} of {count} requests arrived within {timeout} s"
+                    f"{len(self._requests)} of {count} requests arrived in {timeout} s"
                 )
             return list(self._requests)
 
@@ -456,96 +459,69 @@ class FakeOllama:
 
     def _respond(self, request: Request) -> tuple[Reply, _Wire]:
         """Record a request and find its answer; what the script gets wrong becomes an HTTP 500."""
-        with self._changed:
-            index = len(self._requests)
-            self._requests.append(request)
-            turn = None if request.path in _ABOUT_THE_SERVER else self._used
-            self._used += turn is not None
-            self._changed.notify_all()
+        index, turn = self._record(request)
         try:
             reply = self._chosen(request, turn)
-            return reply, _wire(reply, request)
-        except Exception as error:  # noqa: BLE001  (a user's function may raise anything)
-            problem = (
-                str(error) if isinstance(error, _ScriptError) else f"the script raised {error!r}"
-            )
-            with self._changed:
+            return reply, _faulty(self._wire(request, reply), reply)
+        except BaseException as error:  # noqa: BLE001  (pytest.fail() in a user's function, too)
+            problem = str(error) if isinstance(error, _ScriptError) else f"{error!r} was raised"
+            with self._arrived:
                 self._requests[index] = replace(request, problem=problem)
-            reply = Error(f"FakeOllama: {problem}")
-            return reply, _wire(reply, request)
+            failure = Error(f"FakeOllama: {request.method} {request.path}: {problem}")
+            return failure, _wire(failure, request)
 
-    def _chosen(self, request: Request, turn: int | None) -> Reply:
-        reply = self._scripted(request, turn)
-        if not isinstance(reply, Reply):
-            raise _ScriptError(f"the script gave {reply!r} for {request.path}, which is no Reply")
-        if not isinstance(reply, Default):
-            return reply
-        faults = {f.name: getattr(reply, f.name) for f in fields(Reply)}
-        return replace(self._default(request), **faults)
+    def _record(self, request: Request) -> tuple[int, int]:
+        """Keep a request; give its place among all, and among those that use up a script."""
+        with self._arrived:
+            self._requests.append(request)
+            turn = self._used
+            self._used += request.path not in _ABOUT_THE_SERVER
+            self._arrived.notify_all()
+            return len(self._requests) - 1, turn
 
-    def _scripted(self, request: Request, turn: int | None) -> Reply:
+    def _chosen(self, request: Request, turn: int) -> Reply:
         if callable(self._script):
-            return self._script(request)
-        if self._script is None or turn is None:
+            reply: object = self._script(request)
+            if not isinstance(reply, Reply):
+                raise _ScriptError(f"the script returned {reply!r}: return an Answer or Default()")
+            return reply
+        if self._script is None or request.path in _ABOUT_THE_SERVER:
             return Default()
         if turn >= len(self._script):
             raise _ScriptError(
-                f"the script is used up: it has {len(self._script)} answers, and this is call "
-                f"{turn + 1} ({request.method} {request.path}); add an answer to the script"
+                f"the script is used up: this is call {turn + 1}, and it has "
+                f"{len(self._script)} answers; add one"
             )
         return self._script[turn]
 
-    def _default(self, request: Request) -> Reply:
-        methods, answer = _ROUTES.get(request.path, ((), None))
-        if answer is None:
-            return Raw(["404 page not found"], 404, PLAIN_TYPE)
-        if request.method not in methods:
-            return Raw(["405 method not allowed"], 405, PLAIN_TYPE)
-        return answer(self, request)
+    def _wire(self, request: Request, reply: Reply) -> _Wire:
+        if not isinstance(reply, Default):
+            return _wire(reply, request)
+        asked = answers.Asked(
+            request.method, request.path, request.body, self._models, self._loaded()
+        )
+        return _encoded(answers.respond(asked, _pace(reply)))
 
-    def _asked(self, request: Request) -> Reply:
-        """Answer a question about a model, or say why not."""
-        raw = request.body if isinstance(request.body, str) else json.dumps(request.body)
-        garbled = defaults.unparsable("" if request.body is None else raw)
-        if garbled:
-            return Error(garbled, status=400)
-        capable = self._capabilities_of(request.model)
-        refused = defaults.refusal(request.path, request.json, capable)
-        if refused:
-            return Error(refused.message, status=refused.status)
-        return _MODEL_ANSWERS[request.path](request, capable or ())
-
-    def _capabilities_of(self, model: str) -> Sequence[str] | None:
-        name = _full_name(model)
-        if not model or name in self._missing:
-            return None
-        if self._models is None:
-            return defaults.ALL_CAPABILITIES
-        return self._models.get(name)
-
-    def _version(self, _: Request) -> Reply:
-        return Raw([{"version": "0.24.0"}])
-
-    def _root(self, _: Request) -> Reply:
-        return Raw(["Ollama is running"], content_type="text/plain; charset=utf-8")
-
-    def _tags(self, _: Request) -> Reply:
-        names = defaults.DEFAULT_MODELS if self._models is None else self._models
-        here = [name for name in names if name not in self._missing]
-        return Raw([{"models": [defaults.listed(name, CREATED_AT) for name in here]}])
-
-    def _ps(self, _: Request) -> Reply:
+    def _loaded(self) -> Sequence[str]:
+        """List the models that calls have loaded, and none has unloaded since."""
         loaded: dict[str, None] = {}
         for request in self.requests:
-            if request.path in _MODEL_CALLS and self._capabilities_of(request.model) is not None:
-                loaded.pop(_full_name(request.model), None)
-                if not defaults.unloads(request.json):
-                    loaded[_full_name(request.model)] = None
-        return Raw([{"models": [defaults.running(name, EXPIRES_AT) for name in loaded]}])
+            if request.path in answers.LOADING_PATHS and self._models.capabilities(request.model):
+                name = answers.full_name(request.model)
+                loaded.pop(name, None)
+                loaded.update({} if answers.unloads(request.fields) else {name: None})
+        return list(loaded)
 
 
-def _full_name(model: str) -> str:
-    return model if ":" in model else f"{model}:latest"
+def _script(script: Script | None) -> Callable[[Request], Reply] | tuple[Reply, ...] | None:
+    if script is None or callable(script):
+        return script
+    if isinstance(script, Reply):
+        raise TypeError(f"a script is a list of answers or a function: give [{script!r}]")
+    for index, reply in enumerate(script):
+        if not isinstance(reply, Reply):
+            raise TypeError(f"script[{index}] is {reply!r}: give Answer(...), Raw(...), Error(...)")
+    return tuple(script)
 
 
 def _capabilities(
@@ -554,72 +530,27 @@ def _capabilities(
     if models is None:
         return None
     if isinstance(models, Mapping):
-        return {_full_name(name): tuple(able) for name, able in models.items()}
-    return dict.fromkeys(map(_full_name, models), defaults.ALL_CAPABILITIES)
+        return {answers.full_name(name): tuple(able) for name, able in models.items()}
+    return dict.fromkeys(map(answers.full_name, models), answers.ALL_CAPABILITIES)
 
 
 class _ScriptError(Exception):
     """A script that cannot be followed."""
 
 
-# --- Default answers -----------------------------------------------------------------------------
+# --- From answers to bytes -----------------------------------------------------------------------
 
+_JSON_TYPE: Final = "application/json; charset=utf-8"
+_NDJSON_TYPE: Final = "application/x-ndjson"
+_TEXT_TYPES: Final = {200: "text/plain; charset=utf-8"}  # errors of Ollama's router have none
 
-def _said(request: Request, _: Sequence[str]) -> Reply:
-    body = request.json
-    if defaults.is_load(body):
-        reason = "unload" if defaults.unloads(body) else "load"
-        return Raw([_frame(request, {"content": ""}, done=True) | {"done_reason": reason}])
-    said = defaults.say(body)
-    return Answer(
-        chunks=said.chunks,
-        thinking_chunks=said.thinking_chunks or None,
-        tool_calls=[ToolCall(name, arguments) for name, arguments in said.calls],
-        done_reason=said.done_reason,
-        eval_count=AUTO if said.eval_count is None else said.eval_count,
-    )
-
-
-def _embedded(request: Request, _: Sequence[str]) -> Reply:
-    dimensions = request.json.get("dimensions") or defaults.DEFAULT_DIMENSIONS
-    texts = defaults.embedding_texts(request.json)
-    return Embeddings([defaults.vector(text, dimensions) for text in texts])
-
-
-def _embedded_one(request: Request, _: Sequence[str]) -> Reply:
-    prompt = request.json.get("prompt")
-    return Embeddings([defaults.vector(prompt, defaults.DEFAULT_DIMENSIONS)] if prompt else [])
-
-
-def _shown(request: Request, capabilities: Sequence[str]) -> Reply:
-    return Raw([defaults.shown(request.model, CREATED_AT, capabilities)])
-
-
-_MODEL_ANSWERS: Mapping[str, Callable[[Request, Sequence[str]], Reply]] = {
-    "/api/chat": _said,
-    "/api/generate": _said,
-    "/api/embed": _embedded,
-    "/api/embeddings": _embedded_one,
-    "/api/show": _shown,
-}
-_MODEL_CALLS = frozenset(_MODEL_ANSWERS) - {"/api/show"}
-_ABOUT_THE_SERVER = frozenset({"/", "/api/version", "/api/tags", "/api/ps", "/api/show"})
-_READ = ("GET", "HEAD")
-_ROUTES: Mapping[str, tuple[Sequence[str], Callable[[FakeOllama, Request], Reply]]] = {
-    "/": (_READ, FakeOllama._root),
-    "/api/version": (_READ, FakeOllama._version),
-    "/api/tags": (_READ, FakeOllama._tags),
-    "/api/ps": (("GET",), FakeOllama._ps),
-    **dict.fromkeys(_MODEL_ANSWERS, (("POST",), FakeOllama._asked)),
-}
-
-
-# --- The wire format -----------------------------------------------------------------------------
+# Go's encoding/json writes these characters so, and leaves all others as they are.
+_GO_ESCAPES: Final = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 
 
 @dataclass(frozen=True)
 class _Wire:
-    """An answer as bytes: the blocks are what a client can see one after another."""
+    """An answer as bytes; the blocks are what a client can see one after another."""
 
     status: int
     content_type: str
@@ -627,236 +558,152 @@ class _Wire:
     chunked: bool = False
 
 
-# Go's encoding/json writes these characters so, and leaves all others as they are.
-_GO_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
+def _encoded(content: answers.Content) -> _Wire:
+    if content.streamed:
+        blocks = [_line(line) + b"\n" for line in content.lines]
+        return _Wire(content.status, _NDJSON_TYPE, blocks, chunked=True)
+    [line] = content.lines
+    text_type = _TEXT_TYPES.get(content.status, "text/plain")
+    return _Wire(content.status, text_type if isinstance(line, str) else _JSON_TYPE, [_line(line)])
 
 
-def _encoded(line: Mapping[str, Any] | str) -> bytes:
+def _line(line: Mapping[str, Any] | str | bytes) -> bytes:
+    if isinstance(line, bytes):
+        return line
     if isinstance(line, str):
         return line.encode()
     text = json.dumps(line, separators=(",", ":"), ensure_ascii=False)
     return text.translate(_GO_ESCAPES).encode()
 
 
+@singledispatch
 def _wire(reply: Reply, request: Request) -> _Wire:
-    writer = _WRITERS.get(type(reply))
-    if writer is None:
-        raise _ScriptError(f"{type(reply).__name__} is no kind of answer that FakeOllama knows")
-    return _checked(_failing(writer(reply, request), reply), reply)
+    """Turn an answer of a script into what is sent."""
+    raise _ScriptError(f"{type(reply).__name__} cannot answer {request.path}")
 
 
-def _failing(wire: _Wire, reply: Reply) -> _Wire:
-    if reply.fail_after is None:
-        return wire
-    if not wire.chunked or not reply.fail_after:
-        return _json({"error": reply.fail_message}, 500)
-    line = _encoded({"error": reply.fail_message}) + b"\n"
-    return replace(wire, blocks=[*_first(wire, "fail_after", reply.fail_after), line])
+@_wire.register
+def _(reply: Raw, _: Request) -> _Wire:
+    guessed = _NDJSON_TYPE if len(reply.lines) > 1 else _JSON_TYPE
+    content_type = guessed if reply.content_type is None else reply.content_type
+    if content_type.startswith(_NDJSON_TYPE):
+        ended = [line if isinstance(line, bytes) else _line(line) + b"\n" for line in reply.lines]
+        return _Wire(reply.status, content_type, ended, chunked=True)
+    return _Wire(reply.status, content_type, [b"\n".join(map(_line, reply.lines))])
 
 
-def _checked(wire: _Wire, reply: Reply) -> _Wire:
-    for name in ("hang_after", "drop_after"):
-        if wire.chunked:
-            _first(wire, name, getattr(reply, name) or 0)
-    return wire
+@_wire.register
+def _(reply: Error, _: Request) -> _Wire:
+    return _encoded(answers.Content([{"error": reply.message}], status=reply.status))
 
 
-def _first(wire: _Wire, name: str, count: int) -> Sequence[bytes]:
-    if count > len(wire.blocks):
-        raise _ScriptError(f"{name}={count}, but the answer has only {len(wire.blocks)} chunks")
-    return wire.blocks[:count]
-
-
-def _json(payload: Mapping[str, Any], status: int = 200) -> _Wire:
-    return _Wire(status, JSON_TYPE, [_encoded(payload)])
-
-
-def _ndjson(payloads: Iterable[Mapping[str, Any]]) -> _Wire:
-    return _Wire(200, NDJSON_TYPE, [_encoded(p) + b"\n" for p in payloads], chunked=True)
-
-
-def _write_raw(reply: Raw, _: Request) -> _Wire:
-    several = NDJSON_TYPE if len(reply.lines) > 1 else JSON_TYPE
-    content_type = several if reply.content_type is None else reply.content_type
-    if content_type.startswith(NDJSON_TYPE):
-        lines = [x if isinstance(x, bytes) else _encoded(x) + b"\n" for x in reply.lines]
-        return _Wire(reply.status, content_type, lines, chunked=True)
-    whole = b"\n".join(x if isinstance(x, bytes) else _encoded(x) for x in reply.lines)
-    return _Wire(reply.status, content_type, [whole])
-
-
-def _write_error(reply: Error, _: Request) -> _Wire:
-    return _json({"error": reply.message}, reply.status)
-
-
-def _write_embeddings(reply: Embeddings, request: Request) -> _Wire:
+@_wire.register
+def _(reply: Embeddings, request: Request) -> _Wire:
     vectors = [list(vector) for vector in reply.vectors]
     if request.path == "/api/embeddings":
-        return _json({"embedding": vectors[0] if vectors else []})
+        return _encoded(answers.Content([{"embedding": vectors[0] if vectors else []}]))
     if request.path != "/api/embed":
-        raise _ScriptError(f"Embeddings cannot answer {request.path}; use Answer or Raw")
-    counted = _given(
-        total_duration=(reply.total_duration, LOAD_NS + _prompt_ns(request) + _ns(reply.delay)),
-        load_duration=(reply.load_duration, LOAD_NS),
-        prompt_eval_count=(reply.prompt_eval_count, defaults.prompt_tokens(request.json)),
-    )
-    return _json({"model": request.model, "embeddings": vectors} | (counted if vectors else {}))
+        raise _ScriptError("Embeddings cannot answer this; use Answer or Raw")
+    end = _set(reply, ("total_duration", "load_duration", "prompt_eval_count"))
+    return _encoded(answers.embeddings_answer(request.fields, vectors, end, _pace(reply)))
 
 
-def _write_answer(reply: Answer, request: Request) -> _Wire:
+@_wire.register
+def _(reply: Answer, request: Request) -> _Wire:
     if request.path not in ("/api/chat", "/api/generate"):
-        raise _ScriptError(f"Answer cannot answer {request.path}; use Embeddings or Raw")
+        raise _ScriptError("Answer cannot answer this; use Embeddings or Raw")
     if reply.tool_calls and request.path != "/api/chat":
-        raise _ScriptError(f"{request.path} knows no tool calls; leave tool_calls out")
-    pieces = _pieces(reply, request)
-    if request.streamed:
-        lines = [_frame(request, p, done=False) | _logprobs(request, [p]) for p in pieces]
-        end = _frame(request, {"content": ""}, done=True) | _end(reply, request, pieces)
-        return _ndjson([*lines, end])
-    whole = _frame(request, _joined(pieces), done=True)
-    end = _end(reply, request, pieces)
-    reason = {"done_reason": end.pop("done_reason")} if "done_reason" in end else {}
-    return _json(whole | reason | _logprobs(request, pieces) | end)
-
-
-def _pieces(reply: Answer, request: Request) -> list[dict[str, Any]]:
-    """Cut an answer into what the lines of a stream bring, in Ollama's order."""
-    thought = _cut(reply.thinking, reply.thinking_chunks)
-    calls = _tool_calls(reply, request)
-    return [
-        *({"content": "", "thinking": piece} for piece in thought),
-        *({"content": piece} for piece in _cut(reply.text, reply.chunks)),
-        *({"content": "", "tool_calls": [call]} for call in calls),
-    ]
-
-
-def _cut(text: str | None, chunks: Sequence[str] | None) -> Sequence[str]:
-    return defaults.tokens(text or "") if chunks is None else chunks
-
-
-def _tool_calls(reply: Answer, request: Request) -> list[dict[str, Any]]:
-    earlier = request.json.get("messages") or []
-    start = sum(len(m.get("tool_calls") or []) for m in earlier)
-    return [_tool_call(call, index, start) for index, call in enumerate(reply.tool_calls)]
-
-
-def _tool_call(call: ToolCall, index: int, start: int) -> dict[str, Any]:
-    number = f"call_{start + index:08d}"
-    function = {"index": index, "name": call.name, "arguments": dict(call.arguments)}
-    return _given(id=(call.id, number)) | {"function": function}
-
-
-def _joined(pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    whole: dict[str, Any] = {"content": "".join(p["content"] for p in pieces)}
-    thinking = "".join(p.get("thinking", "") for p in pieces)
-    calls = [call for p in pieces for call in p.get("tool_calls", [])]
-    return (
-        whole
-        | ({"thinking": thinking} if thinking else {})
-        | ({"tool_calls": calls} if calls else {})
+        raise _ScriptError("only /api/chat knows tool calls; leave tool_calls out")
+    said = answers.Said(
+        answers.tokens(reply.text) if reply.chunks is None else reply.chunks,
+        _thinking_chunks(reply),
+        [_call(request, index, call) for index, call in enumerate(reply.tool_calls)],
+        _set(reply, _END_FIELDS),
     )
+    return _encoded(answers.model_answer(request.path, request.fields, said, _pace(reply)))
 
 
-def _frame(request: Request, piece: Mapping[str, Any], *, done: bool) -> dict[str, Any]:
-    """Put a piece of an answer where the endpoint has it."""
-    if request.path == "/api/chat":
-        said: dict[str, Any] = {"message": {"role": "assistant", **piece}}
-    else:
-        said = {"response": piece["content"], **piece}
-        del said["content"]
-    return {"model": request.model, "created_at": CREATED_AT, **said, "done": done}
+_END_FIELDS: Final = (
+    "done_reason",
+    "prompt_eval_count",
+    "eval_count",
+    "total_duration",
+    "load_duration",
+    "prompt_eval_duration",
+    "eval_duration",
+)
 
 
-def _logprobs(request: Request, pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    if not request.json.get("logprobs"):
-        return {}
-    texts = [p["content"] or p.get("thinking") or "" for p in pieces]
-    return {"logprobs": defaults.logprobs(texts, request.json.get("top_logprobs") or 0)}
+def _set(reply: Reply, names: Iterable[str]) -> dict[str, Any]:
+    """Give the fields that the script sets itself."""
+    values = {name: getattr(reply, name) for name in names}
+    return {name: value for name, value in values.items() if value is not AUTO}
 
 
-def _end(reply: Answer, request: Request, pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The last line of an answer: why it ended, what it counted, how long it took."""
-    thought = any("thinking" in p for p in pieces)
-    prompt_ns = _prompt_ns(request) + _ns(reply.delay)
-    waited = reply.chunk_delay * len(pieces) if request.streamed else 0
-    answer_ns = TOKEN_NS * (len(pieces) + 1) + _ns(waited)
-    reason = _given(done_reason=(reply.done_reason, "stop"))
-    return (
-        reason
-        | _context(request, pieces)
-        | _given(
-            total_duration=(reply.total_duration, LOAD_NS + prompt_ns + answer_ns),
-            load_duration=(reply.load_duration, LOAD_NS),
-            prompt_eval_count=(reply.prompt_eval_count, defaults.prompt_tokens(request.json)),
-            prompt_eval_duration=(reply.prompt_eval_duration, prompt_ns),
-            eval_count=(reply.eval_count, len(pieces) + (3 if thought else 1)),
-            eval_duration=(reply.eval_duration, answer_ns),
-        )
-    )
+def _thinking_chunks(reply: Answer) -> Sequence[str]:
+    if reply.thinking_chunks is None:
+        return answers.tokens(reply.thinking or "")
+    return reply.thinking_chunks
 
 
-def _context(request: Request, pieces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    if request.path != "/api/generate" or request.json.get("raw"):
-        return {}
-    said = [p["content"] for p in pieces]
-    return {"context": defaults.token_ids([*defaults.prompt_texts(request.json), *said])}
+def _call(request: Request, index: int, call: ToolCall) -> dict[str, Any]:
+    written = answers.tool_call(request.fields, index, call.name, call.arguments)
+    chosen = written | ({} if call.id is AUTO else {"id": call.id})
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
-def _prompt_ns(request: Request) -> int:
-    return PROMPT_TOKEN_NS * defaults.prompt_tokens(request.json)
+def _pace(reply: Reply) -> answers.Pace:
+    return answers.Pace(round(reply.delay * 1e9), round(reply.chunk_delay * 1e9))
 
 
-def _ns(seconds: float) -> int:
-    return round(seconds * 1_000_000_000)
+def _faulty(wire: _Wire, reply: Reply) -> _Wire:
+    """Put the error in where it is wanted, and see that all faults lie within the answer."""
+    for name in ("hang_after", "drop_after", "fail_after"):
+        count = getattr(reply, name) or 0
+        if wire.chunked and count > len(wire.blocks):
+            raise _ScriptError(f"{name}={count}, but the answer has {len(wire.blocks)} chunks")
+    if reply.fail_after is None:
+        return wire
+    error = {"error": reply.fail_message}
+    if not wire.chunked or not reply.fail_after:
+        return _encoded(answers.Content([error], status=500))
+    return replace(wire, blocks=[*wire.blocks[: reply.fail_after], _line(error) + b"\n"])
 
 
-def _given(**values: tuple[Any, Any]) -> dict[str, Any]:
-    """Keep each value, with its default for AUTO and without those that are None."""
-    chosen = {k: auto if value is AUTO else value for k, (value, auto) in values.items()}
-    return {k: v for k, v in chosen.items() if v is not None}
+def _sent(wire: _Wire, *, body: bool) -> list[bytes]:
+    """Frame an answer for HTTP/1.1: an item per block, and last what completes the body.
 
-
-_WRITERS: Mapping[type[Reply], Callable[[Any, Request], _Wire]] = {
-    Answer: _write_answer,
-    Embeddings: _write_embeddings,
-    Raw: _write_raw,
-    Error: _write_error,
-}
-
-
-def _as_sent(wire: _Wire, *, body: bool) -> list[bytes]:
-    """Frame an answer for HTTP/1.1: one item per block, and last what ends the body.
-
-    The head goes out together with the first block, as Ollama's does. The last item holds back
-    what a client needs to call the answer complete.
+    The head goes out together with the first block, as Ollama's does.
     """
     head = _head(wire)
     if not body:
         return [head]
     if wire.chunked:
         blocks = [b"%x\r\n%b\r\n" % (len(block), block) for block in wire.blocks]
-        sent = [*blocks, b"0\r\n\r\n"]
+        items = [*blocks, b"0\r\n\r\n"]
     else:
-        whole = b"".join(wire.blocks)
-        sent = [whole[:-1], whole[-1:]]
-    return [head + sent[0], *sent[1:]]
+        items = [wire.blocks[0][:-1], wire.blocks[0][-1:]]
+    return [head + items[0], *items[1:]]
 
 
 def _head(wire: _Wire) -> bytes:
-    known = {status.value: status.phrase for status in HTTPStatus}
     length = sum(map(len, wire.blocks))
     lines = [
-        f"HTTP/1.1 {wire.status} {known.get(wire.status, '')}",
-        *([f"Content-Type: {wire.content_type}"] if wire.content_type else []),
+        f"HTTP/1.1 {wire.status} {_PHRASES.get(wire.status, '')}",
+        f"Content-Type: {wire.content_type}",
         f"Date: {formatdate(usegmt=True)}",
         "Transfer-Encoding: chunked" if wire.chunked else f"Content-Length: {length}",
     ]
-    return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
 
 
-# --- The server ----------------------------------------------------------------------------------
+_PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+
+# --- Sockets and threads -------------------------------------------------------------------------
 
 _LOOPBACK: Final = "127.0.0.1"
+_ABOUT_THE_SERVER: Final = frozenset({"/", "/api/version", "/api/tags", "/api/ps", "/api/show"})
+_PATIENCE: Final = 5.0  # seconds for a function of the user's that still runs at the end
 
 
 class _DisconnectError(Exception):
@@ -864,7 +711,7 @@ class _DisconnectError(Exception):
 
 
 class _Gate:
-    """Where answers wait: for time to pass, or for a release; the end of the server frees all."""
+    """Where answers wait, for time to pass or for a release; closing it ends all waiting."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -875,7 +722,7 @@ class _Gate:
     def pause(self, seconds: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self.closed, seconds)
-            self._go_on()
+            self._end_if_closed()
 
     def hang(self) -> None:
         with self._changed:
@@ -883,9 +730,9 @@ class _Gate:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._released or self.closed)
             self._hanging -= 1
-            self._go_on()
+            self._end_if_closed()
 
-    def _go_on(self) -> None:
+    def _end_if_closed(self) -> None:
         if self.closed:
             raise _DisconnectError
 
@@ -906,7 +753,7 @@ class _Gate:
 
 
 class _Server(ThreadingHTTPServer):
-    """The sockets and threads; it can end all of them at any time."""
+    """A listener and a thread per connection, all of which can be ended at any time."""
 
     daemon_threads = True
     request_queue_size = 1024
@@ -916,14 +763,13 @@ class _Server(ThreadingHTTPServer):
         self.respond = respond
         self.gate = _Gate()
         self._connections: dict[threading.Thread, socket.socket] = {}
-        self._lock = threading.Lock()
         self._listener = threading.Thread(
             target=self._listen, name=f"FakeOllama-{self.server_port}", daemon=True
         )
         self._listener.start()
 
     def server_bind(self) -> None:
-        # HTTPServer's own would ask the resolver for the host's name.
+        """Bind without HTTPServer's question to the resolver for the host's name."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = _LOOPBACK, self.server_address[1]
 
@@ -932,47 +778,43 @@ class _Server(ThreadingHTTPServer):
             self.handle_request()
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own, which stop() will know of."""
         thread = threading.Thread(
             target=self.process_request_thread,
             args=(request, client_address),
             name=f"FakeOllama-{self.server_port}-{client_address[1]}",
             daemon=True,
         )
-        with self._lock:
-            self._connections[thread] = request
         thread.start()
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            with self._lock:
-                del self._connections[threading.current_thread()]
+        alive = {t: connection for t, connection in self._connections.items() if t.is_alive()}
+        self._connections = alive | {thread: request}
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that goes away in mid-stream is part of many tests."""
+        """Say nothing: a client that goes away is part of many tests."""
 
     def stop(self) -> None:
         self.gate.close()
         self._wake_listener()
         self._listener.join()
         self.server_close()
-        with self._lock:
-            connections = dict(self._connections)
-        for connection in connections.values():
-            _hang_up(connection)
-        for thread in connections:
-            thread.join()
+        for connection in self._connections.values():
+            with suppress(OSError):  # the client was faster
+                connection.shutdown(socket.SHUT_RDWR)
+        self._join(time.monotonic() + _PATIENCE)
 
     def _wake_listener(self) -> None:
-        socket.create_connection((_LOOPBACK, self.server_port)).close()
+        with suppress(OSError):  # too many clients are calling: they wake it, too
+            socket.create_connection((_LOOPBACK, self.server_port), timeout=1).close()
 
-
-def _hang_up(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # the client was faster
+    def _join(self, deadline: float) -> None:
+        for thread in self._connections:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in self._connections):
+            warnings.warn(
+                "FakeOllama stopped, but the function given as script has not returned yet",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -983,42 +825,46 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def answer(self) -> None:
-        body = _parsed(self._read_body())
-        headers = MappingProxyType({k.lower(): v for k, v in self.headers.items()})
-        request = Request(self.command, urlsplit(self.path).path, body, headers)
-        reply, wire = self.server.respond(request)
         try:
-            self._play(reply, wire)
+            body = _parsed(self._read_body())
+            headers = MappingProxyType({k.lower(): v for k, v in self.headers.items()})
+            request = Request(self.command, urlsplit(self.path).path, body, headers)
+            self._play(*self.server.respond(request))
         except (_DisconnectError, ConnectionError):
             self.close_connection = True
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815  (stdlib's)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the name it overrides)
-        """Say nothing: [`FakeOllama.requests`][] has it all."""
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (stdlib's name)
+        """Say nothing: ``FakeOllama.requests`` has it all."""
 
     def _read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
             return b"".join(iter(self._read_chunk, b""))
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        return self._read(int(self.headers.get("Content-Length") or 0))
 
     def _read_chunk(self) -> bytes:
-        data = self.rfile.read(int(self.rfile.readline(), 16))
+        data = self._read(int(self.rfile.readline() or b"0", 16))
         self.rfile.readline()
         return data
 
+    def _read(self, length: int) -> bytes:
+        data = self.rfile.read(length)
+        if len(data) < length:
+            raise _DisconnectError
+        return data
+
     def _play(self, reply: Reply, wire: _Wire) -> None:
-        gate = self.server.gate
         last = len(wire.blocks)
-        gate.pause(reply.delay)
-        for index, data in enumerate(_as_sent(wire, body=self.command != "HEAD")):
+        self.server.gate.pause(reply.delay)
+        for index, item in enumerate(_sent(wire, body=self.command != "HEAD")):
+            if 0 < index < last:
+                self.server.gate.pause(reply.chunk_delay)
             if _due(reply.hang_after, index, last):
-                gate.hang()
+                self.server.gate.hang()
             if _due(reply.drop_after, index, last):
                 raise _DisconnectError
-            if 0 < index < last:
-                gate.pause(reply.chunk_delay)
-            self.wfile.write(data)
+            self.wfile.write(item)
 
 
 def _due(after: int | None, index: int, last: int) -> bool:
