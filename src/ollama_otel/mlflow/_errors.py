@@ -1,8 +1,11 @@
 """What delivery can raise, and how its messages name an address."""
 
+import re
 from functools import partial
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+
+# SQLAlchemy lets a password hold any character but @, a slash too.
+_SECRETS: Final = re.compile(r"(?<=://)[^:/@]*(?::[^@]*)?@|[?#].*", re.DOTALL)
 
 
 class DeliveryError(Exception):
@@ -31,12 +34,22 @@ class RefusedError(DeliveryError):
         retryable: as for ``DeliveryError``.
         status: the HTTP status.
         error_code: MLflow's error code from the answer's body; empty where there is none.
+        retry_after: seconds that the server asks to wait before the next try.
     """
 
-    def __init__(self, message: str, *, retryable: bool, status: int, error_code: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool,
+        status: int,
+        error_code: str = "",
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message, retryable=retryable, kind=f"status {status}")
         self.status: Final = status
         self.error_code: Final = error_code
+        self.retry_after: Final = retry_after
 
 
 misconfigured: Final = partial(DeliveryError, retryable=False, kind="configuration")
@@ -49,9 +62,4 @@ def redacted(uri: str) -> str:
     Args:
         uri: a tracking URI.
     """
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return "(unreadable address)"
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=host, query="", fragment=""))
+    return _SECRETS.sub("", uri)

@@ -10,37 +10,35 @@ import threading
 from typing import Any, Final
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
-from urllib3.exceptions import HTTPError, InvalidHeader
-from urllib3.response import BaseHTTPResponse
-from urllib3.util import Retry
 
 from ollama_otel.mlflow._errors import DeliveryError, RefusedError, misconfigured, redacted
 
 TIMEOUT_SECONDS: Final = 60.0
-"""How long one request may take. OTLP's usual 10 seconds lose the slow answers of a busy server."""
+"""How long one answer may take. OTLP's usual 10 seconds lose the slow answers of a busy server."""
 
 _CONNECT_SECONDS: Final = 10.0
+_WAITS_SECONDS: Final = (0.5, 1.0, 2.0)
 _LONGEST_WAIT_SECONDS: Final = 10.0
-_RETRIED: Final = (429, 502, 503, 504)
-_RETRYABLE: Final = frozenset({408, 500, *_RETRIED})
+_QUOTED_CHARACTERS: Final = 300
+
 _SUCCESS: Final = range(200, 300)
 _REDIRECTION: Final = range(300, 400)
-_QUOTED_CHARACTERS: Final = 300
+_PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
+_SOON_OVER: Final = frozenset({429, 502, 503, 504})
 
 _CURES: Final = {
     401: "it wants to know who you are: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
     "or MLFLOW_TRACKING_TOKEN",
-    403: "these credentials may not write there: check MLFLOW_TRACKING_USERNAME or "
-    "MLFLOW_TRACKING_TOKEN and the permissions on the experiment; a server that does not know its "
-    "own name wants --allowed-hosts",
+    403: "it does not let these credentials in: check MLFLOW_TRACKING_USERNAME or "
+    "MLFLOW_TRACKING_TOKEN and their permissions; a server that does not accept the name it is "
+    "called by wants --allowed-hosts",
     404: "there is no such thing: check MLFLOW_TRACKING_URI and the experiment; the server must be "
     "MLflow 3.6 or newer",
     413: "the batch is too large for it: set OTEL_BSP_MAX_EXPORT_BATCH_SIZE to less, or raise the "
     "limit of the proxy in front of it",
     501: "its own store takes no spans: it must run on a database (mlflow server "
-    "--backend-store-uri sqlite:///...)",
+    "--backend-store-uri sqlite:///mlflow.db)",
 }
 
 
@@ -49,7 +47,7 @@ class Server:
 
     Args:
         tracking_uri: its address, as in MLFLOW_TRACKING_URI.
-        timeout: seconds that one request may take.
+        timeout: seconds that one answer may take.
     """
 
     def __init__(self, tracking_uri: str, timeout: float = TIMEOUT_SECONDS) -> None:
@@ -57,11 +55,12 @@ class Server:
         self._shown = redacted(self._base)
         self._timeout = timeout
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self._session: requests.Session | None = None
         self._process = 0
 
     def call(self, method: str, path: str, **request: Any) -> requests.Response:
-        """Send one request and return the answer, which is a success.
+        """Send one request, a few times if need be, and return the answer, which is a success.
 
         Args:
             method: the HTTP method.
@@ -69,24 +68,17 @@ class Server:
             request: what ``requests`` takes: params, json, data, headers.
 
         Raises:
-            RefusedError: the server answered with an error, or sends us elsewhere.
+            RefusedError: the server answered with an error, or points elsewhere.
             DeliveryError: it was not reached, or is no MLflow server.
         """
-        try:
-            answer = self._connection().request(
-                method,
-                self._base + path,
-                auth=_credentials(),
-                # Credentials stay with the host they were given for.
-                allow_redirects=False,
-                timeout=(_CONNECT_SECONDS, self._timeout),
-                **_tls(),
-                **request,
-            )
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            raise self._unreached(error) from error
-        self._check(answer)
-        return answer
+        for wait in _WAITS_SECONDS:
+            try:
+                return self._send(method, path, request)
+            except DeliveryError as error:  # noqa: PERF203  (it is the failures that are counted)
+                # Closing ends the waiting: an application that exits is not held up.
+                if not _soon_over(error) or self._closing.wait(_longer(wait, error)):
+                    raise
+        return self._send(method, path, request)
 
     def json(self, method: str, path: str, **parameters: str) -> dict[str, Any]:
         """Send one request of MLflow's REST API and return what the answer says.
@@ -97,7 +89,7 @@ class Server:
             parameters: of the request; they ride in the URL of a GET, else in the body.
 
         Raises:
-            RefusedError: the server answered with an error, or sends us elsewhere.
+            RefusedError: the server answered with an error, or points elsewhere.
             DeliveryError: it was not reached, or is no MLflow server.
         """
         answer = self.call(method, path, **{"params" if method == "GET" else "json": parameters})
@@ -106,42 +98,55 @@ class Server:
         return body
 
     def close(self) -> None:
-        """Close the connections; the next call opens new ones."""
+        """Close the connections, and try nothing again from now on."""
+        self._closing.set()
         with self._lock:
             if self._session is not None:
                 self._session.close()
-                self._session = None
+
+    def _send(self, method: str, path: str, request: dict[str, Any]) -> requests.Response:
+        try:
+            answer = self._connection().request(
+                method,
+                self._base + path,
+                auth=_credentials(),
+                # Credentials stay with the host that they were given for.
+                allow_redirects=False,
+                timeout=(_CONNECT_SECONDS, self._timeout),
+                **_tls(),
+                **request,
+            )
+        except (requests.RequestException, OSError, ValueError) as error:
+            raise self._unreached(error) from error
+        if answer.status_code not in _SUCCESS:
+            raise self._refusal(answer)
+        if "html" in answer.headers.get("Content-Type", ""):
+            raise self._stranger(answer)
+        return answer
 
     def _connection(self) -> requests.Session:
         with self._lock:
             # A forked child must not talk through the sockets of its parent.
             if self._session is None or self._process != os.getpid():
                 self._session = requests.Session()
-                for scheme in ("http://", "https://"):
-                    self._session.mount(scheme, HTTPAdapter(max_retries=_retries()))
                 self._process = os.getpid()
             return self._session
-
-    def _check(self, answer: requests.Response) -> None:
-        status = answer.status_code
-        if status not in _SUCCESS:
-            raise self._refusal(answer)
-        if "html" in answer.headers.get("Content-Type", ""):
-            raise self._stranger(answer)
 
     def _refusal(self, answer: requests.Response) -> RefusedError:
         status = answer.status_code
         body = _json_object(answer) or {}
-        said = str(body.get("message") or body.get("detail") or answer.text)[:_QUOTED_CHARACTERS]
+        said = str(body.get("message") or body.get("detail") or answer.text)
         cure = _CURES.get(status, "its log says more")
         if status in _REDIRECTION:
             target = redacted(answer.headers.get("Location", "nowhere"))
             cure = f"it points to {target}: set MLFLOW_TRACKING_URI to the final address"
         return RefusedError(
-            f"the MLflow server at {self._shown} answered {status} ({said.strip()}); {cure}",
-            retryable=status in _RETRYABLE,
+            f"the MLflow server at {self._shown} answered {status} "
+            f"({said[:_QUOTED_CHARACTERS].strip()}); {cure}",
+            retryable=status in _PASSING,
             status=status,
             error_code=str(body.get("error_code", "")),
+            retry_after=_seconds(answer.headers.get("Retry-After")),
         )
 
     def _unreached(self, error: Exception) -> DeliveryError:
@@ -150,18 +155,18 @@ class Server:
                 f"the certificate of the MLflow server at {self._shown} was not accepted "
                 f"({error}); set MLFLOW_TRACKING_SERVER_CERT_PATH to its authority's certificate"
             )
-        if isinstance(error, ValueError | OSError) and not isinstance(
-            error, requests.ConnectionError | requests.Timeout
-        ):
-            return misconfigured(
-                f"the MLflow server at {self._shown} cannot be called ({error}); check "
-                "MLFLOW_TRACKING_URI and the MLFLOW_TRACKING_* variables"
+        if isinstance(error, requests.ConnectionError | requests.Timeout):
+            slow = isinstance(error, requests.ReadTimeout)
+            said = f"did not answer in {self._timeout:g} s" if slow else "was not reached"
+            return DeliveryError(
+                f"the MLflow server at {self._shown} {said} ({type(error).__name__}); start it "
+                "(mlflow server) or set MLFLOW_TRACKING_URI to where it is",
+                retryable=True,
+                kind="slow" if slow else "unreachable",
             )
-        return DeliveryError(
-            f"the MLflow server at {self._shown} was not reached ({type(error).__name__}); "
-            "start it (mlflow server) or set MLFLOW_TRACKING_URI to where it is",
-            retryable=True,
-            kind="unreachable",
+        return misconfigured(
+            f"the MLflow server at {self._shown} cannot be called ({error}); check "
+            "MLFLOW_TRACKING_URI and the other MLFLOW_TRACKING_ variables"
         )
 
     def _stranger(self, answer: requests.Response) -> DeliveryError:
@@ -172,26 +177,20 @@ class Server:
         )
 
 
-class _Patience(Retry):
-    """Waits as long as the server asks, within bounds."""
-
-    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
-        try:
-            wait = super().get_retry_after(response)
-        except InvalidHeader:
-            return None
-        return None if wait is None else min(wait, _LONGEST_WAIT_SECONDS)
+def _soon_over(error: DeliveryError) -> bool:
+    if isinstance(error, RefusedError):
+        return error.status in _SOON_OVER
+    return error.kind == "unreachable"
 
 
-def _retries() -> Retry:
-    return _Patience(
-        total=3,
-        backoff_factor=0.5,
-        status_forcelist=_RETRIED,
-        # Storing the same spans again changes nothing, so POST may be sent again as well.
-        allowed_methods=None,
-        raise_on_status=False,
-    )
+def _longer(wait: float, error: DeliveryError) -> float:
+    asked = error.retry_after if isinstance(error, RefusedError) else None
+    return min(max(wait, asked or 0), _LONGEST_WAIT_SECONDS)
+
+
+def _seconds(text: str | None) -> float | None:
+    # A date is allowed too, but the clocks of two machines are no ground for a short wait.
+    return float(text) if text and text.strip().isdecimal() else None
 
 
 class _Bearer(AuthBase):

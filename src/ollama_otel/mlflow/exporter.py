@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Status, StatusCode
 
 from ollama_otel._internal_errors import report
+from ollama_otel.mlflow._errors import misconfigured
 from ollama_otel.mlflow.sinks import (
     DeliveryError,
     ExperimentChoice,
@@ -32,6 +33,8 @@ from ollama_otel.mlflow.sinks import (
 )
 from ollama_otel.mlflow.translation import (
     FREE_PROVIDERS,
+    MAX_SESSION_ID,
+    clipped_sessions,
     exception_attributes,
     is_genai,
     root_attributes,
@@ -134,6 +137,12 @@ class _TranslatingExporter(SpanExporter):
 
     def _translate(self, span: ReadableSpan) -> ReadableSpan:
         try:
+            for name in clipped_sessions(span.attributes or {}):
+                self._warn(
+                    "session id",
+                    f"{name} is longer than the {MAX_SESSION_ID} characters that MLflow takes, "
+                    "and was cut: give the application shorter ones",
+                )
             return translate_span(span, free_providers=self._free_providers)
         except Exception as error:  # noqa: BLE001  (an untranslated span is better than none)
             report("translating a span for MLflow", error)
@@ -217,16 +226,31 @@ class MlflowSpanExporter(_TranslatingExporter):
 
 
 def _encode(spans: Sequence[ReadableSpan]) -> "ExportTraceServiceRequest":
+    encode = _imported("opentelemetry.exporter.otlp.proto.common.trace_encoder").encode_spans
     try:
-        encoder = import_module("opentelemetry.exporter.otlp.proto.common.trace_encoder")
-    except ModuleNotFoundError as error:
-        raise DeliveryError(
-            f"MLflow needs the package {error.name}: pip install 'ollama-otel[otlp]'",
-            retryable=False,
-            kind="configuration",
-        ) from error
-    request: ExportTraceServiceRequest = encoder.encode_spans(spans)
+        request: ExportTraceServiceRequest = encode(spans)
+    except Exception as error:  # noqa: BLE001  (one span that cannot be sent takes no other with it)
+        report("encoding a span for MLflow", error)
+        request = encode([span for span in spans if _encodes(encode, span)])
     return request
+
+
+def _encodes(encode: Callable[[Sequence[ReadableSpan]], object], span: ReadableSpan) -> bool:
+    try:
+        encode([span])
+    except Exception:  # noqa: BLE001  (reported once, for the batch)
+        return False
+    return True
+
+
+def _imported(module: str) -> Any:
+    """Import a module of the extra ``otlp``, which only exporters need."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise misconfigured(
+            f"sending spans needs the package {error.name}: pip install 'ollama-otel[otlp]'"
+        ) from error
 
 
 _OTLP_EXPORTERS: Final = {
@@ -294,21 +318,10 @@ def _otlp_exporter() -> SpanExporter:
         or "grpc"
     ).strip()
     if protocol not in _OTLP_EXPORTERS:
-        raise DeliveryError(
-            f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}; what works: "
-            + ", ".join(_OTLP_EXPORTERS),
-            retryable=False,
-            kind="configuration",
+        raise misconfigured(
+            f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol!r}; what works: {', '.join(_OTLP_EXPORTERS)}"
         )
-    try:
-        module: Any = import_module(_OTLP_EXPORTERS[protocol])
-    except ModuleNotFoundError as error:
-        raise DeliveryError(
-            f"OTLP over {protocol} needs the package {error.name}: pip install 'ollama-otel[otlp]'",
-            retryable=False,
-            kind="configuration",
-        ) from error
-    exporter: SpanExporter = module.OTLPSpanExporter()
+    exporter: SpanExporter = _imported(_OTLP_EXPORTERS[protocol]).OTLPSpanExporter()
     return exporter
 
 

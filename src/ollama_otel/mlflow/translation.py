@@ -31,7 +31,7 @@ MAX_SESSION_ID: Final = 250
 _CONVENTIONS: Final = (
     "https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai"
 )
-_INFERENCE: Final = f"{_CONVENTIONS}/gen-ai-spans.md#inference"
+_INFERENCE: Final = f"{_CONVENTIONS}/client-inference.md"
 _MLFLOW: Final = "https://github.com/mlflow/mlflow/blob/v3.17.2/mlflow"
 _MLFLOW_KEYS: Final = f"{_MLFLOW}/tracing/constant.py"
 _MLFLOW_PAGE: Final = (
@@ -167,6 +167,16 @@ def _answer(span: GenAiSpan) -> dict[str, Any] | None:
     return {"choices": choices}
 
 
+def _agent_definition(span: GenAiSpan) -> dict[str, Any]:
+    definition = {
+        "model": span.text("gen_ai.request.model"),
+        "name": span.text("gen_ai.agent.name"),
+        "description": span.text("gen_ai.agent.description"),
+        "messages": span.messages,
+    }
+    return {key: value for key, value in definition.items() if value is not None}
+
+
 def _embedding_request(span: GenAiSpan) -> dict[str, Any]:
     request: dict[str, Any] = {"input": NOT_CAPTURED}
     if model := span.text("gen_ai.request.model"):
@@ -255,19 +265,19 @@ KINDS: Final[Mapping[object, Kind]] = {
     "chat": Kind("CHAT_MODEL", _request, _answer, _INFERENCE),
     "generate_content": Kind("LLM", _request, _answer, _INFERENCE),
     "text_completion": Kind("LLM", _request, _answer, _INFERENCE),
-    "fetch_response": Kind("LLM", _request, _answer, f"{_CONVENTIONS}/gen-ai-spans.md"),
+    "fetch_response": Kind("LLM", _request, _answer, _INFERENCE),
     "embeddings": Kind(
         "EMBEDDING",
         _embedding_request,
         _embedding_answer,
-        f"{_CONVENTIONS}/gen-ai-spans.md#embeddings",
+        f"{_CONVENTIONS}/client-embeddings.md",
         conversation=False,
     ),
     "execute_tool": Kind(
         "TOOL",
         _tool_arguments,
         _tool_result,
-        f"{_CONVENTIONS}/gen-ai-spans.md#execute-tool-span",
+        f"{_CONVENTIONS}/execute-tool.md",
         conversation=False,
     ),
     "retrieval": Kind(
@@ -277,14 +287,25 @@ KINDS: Final[Mapping[object, Kind]] = {
         f"{_CONVENTIONS}/gen-ai-spans.md#retrievals",
         conversation=False,
     ),
-    "create_agent": Kind("AGENT", _request, _answer, f"{_AGENTS}#create-agent-span"),
+    "create_agent": Kind(
+        "AGENT",
+        _agent_definition,
+        lambda _span: None,
+        f"{_AGENTS}#create-agent-span",
+        conversation=False,
+    ),
     "invoke_agent": Kind("AGENT", _request, _answer, f"{_AGENTS}#invoke-agent-span"),
     "invoke_workflow": Kind("WORKFLOW", _request, _answer, f"{_AGENTS}#invoke-workflow-span"),
     "plan": Kind("TASK", _request, _answer, f"{_AGENTS}#plan-span"),
 }
 """MLflow's view of each operation of the conventions."""
 
-_OTHER_KIND: Final = Kind("UNKNOWN", _request, _answer, f"{_CONVENTIONS}/gen-ai-spans.md")
+_OTHER_KIND: Final = Kind(
+    "UNKNOWN",
+    lambda span: _request(span) if span.messages else None,
+    lambda span: _answer(span) if span.choices else None,
+    f"{_CONVENTIONS}/gen-ai-spans.md",
+)
 
 
 # Rules --------------------------------------------------------------------------------------
@@ -336,6 +357,8 @@ RULES: Final = (
             "gen_ai.request.model",
             "gen_ai.system_instructions",
             "gen_ai.input.messages",
+            "gen_ai.agent.name",
+            "gen_ai.agent.description",
             "gen_ai.tool.call.arguments",
             "gen_ai.retrieval.query.text",
             *_REQUEST_OPTIONS,
@@ -427,7 +450,7 @@ def translate_attributes(
         >>> translate_attributes({"gen_ai.operation.name": "execute_tool"})["mlflow.spanType"]
         'TOOL'
     """
-    clipped = _clipped(attributes)
+    clipped = clipped_sessions(attributes)
     if not is_genai(attributes):
         return {**attributes, **clipped} if clipped else attributes
     span = GenAiSpan(attributes, free_providers)
@@ -436,14 +459,30 @@ def translate_attributes(
         for rule in RULES
         if rule.writes not in attributes and (value := rule.value(span)) is not None
     }
-    return {**attributes, **clipped, **added}
+    return {**attributes, **_encodable(attributes), **clipped, **added}
 
 
 def _written(rule: Rule, value: object) -> object:
     return value if rule.plain or isinstance(value, int | float) else encode(value)
 
 
-def _clipped(attributes: Attributes) -> dict[str, str]:
+def _encodable(attributes: Attributes) -> dict[str, str]:
+    """Return the texts that OTLP could not carry, made so that it can."""
+    return {
+        name: encodable
+        for name, value in attributes.items()
+        if isinstance(value, str) and not value.isascii() and (encodable := utf8(value)) != value
+    }
+
+
+def clipped_sessions(attributes: Attributes) -> dict[str, str]:
+    """Return the session ids that are too long for MLflow, cut to what it takes.
+
+    MLflow refuses a whole batch for one of them.
+
+    Args:
+        attributes: a span's attributes.
+    """
     values = ((name, attributes.get(name)) for name in _SESSION_IDS)
     return {
         name: utf8(value[:MAX_SESSION_ID])
@@ -464,8 +503,8 @@ def translate_name(name: str, attributes: Attributes) -> str:
     """
     tool = attributes.get("gen_ai.tool.name")
     if attributes.get(_OPERATION) == "execute_tool" and isinstance(tool, str) and tool:
-        return tool
-    return name
+        name = tool
+    return utf8(name)
 
 
 def exception_attributes(attributes: Attributes, description: str | None) -> dict[str, str]:
@@ -488,4 +527,4 @@ def root_attributes(name: str, attributes: Attributes) -> dict[str, str]:
         attributes: its attributes; what they say of the trace already is left to them.
     """
     key = "mlflow.traceTag.mlflow.traceName"
-    return {} if key in attributes else {key: utf8(name)}
+    return {} if key in attributes else {key: name}
