@@ -49,7 +49,7 @@ def run_as_it_is(app: str, *arguments: str, **env: str) -> Ended:
 
 def _run(command: list[str], env: dict[str, str]) -> Ended:
     with tempfile.TemporaryDirectory() as home:
-        done = subprocess.run(  # noqa: S603 - our own literal commands
+        done = subprocess.run(
             command,
             cwd=home,
             env=environment(Path(home), **env),

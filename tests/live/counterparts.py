@@ -175,7 +175,7 @@ def apt_install(*packages: str) -> None:
 def _installed(package: str) -> bool:
     if shutil.which("dpkg-query") is None:
         return False
-    state = subprocess.run(  # noqa: S603 - our own literal arguments
+    state = subprocess.run(
         ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package],  # noqa: S607 - found above
         capture_output=True,
         check=False,
@@ -199,7 +199,7 @@ def run(
     """
     _log.info("$ %s", " ".join(command))
     try:
-        done = subprocess.run(  # noqa: S603 - our own literal commands
+        done = subprocess.run(
             command,
             cwd=cwd,
             env={**os.environ, **(env or {})},

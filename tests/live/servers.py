@@ -105,7 +105,7 @@ def running(
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     log = ARTIFACTS / f"{name}-{os.getpid()}-{time.monotonic_ns()}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own literal commands
+        process = subprocess.Popen(
             command, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
@@ -37,14 +39,16 @@ def stored_traces(tracking_uri: str, experiment: str, count: int) -> list[dict[s
     Raises:
         TimeoutError: they did not come.
     """
-    client = MlflowClient(tracking_uri)
     found: list[Trace] = []
 
     def complete() -> bool:
         found[:] = _finished(client, experiment)
         return len(found) >= count
 
-    wait_until(complete, f"{count} traces in {experiment!r} of {tracking_uri}", STORE_LIMIT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what MLflow's own store warns of is no affair of ours
+        client = MlflowClient(tracking_uri)
+        wait_until(complete, f"{count} traces in {experiment!r} of {tracking_uri}", STORE_LIMIT)
     return [plain(trace) for trace in sorted(found, key=_start)]
 
 
@@ -79,7 +83,7 @@ def _plain_span(span: Span, names: dict[str, str]) -> dict[str, Any]:
         "name": span.name,
         "parent": span.parent_id and names[span.parent_id],
         "type": span.span_type,
-        "status": (str(span.status.status_code), span.status.description),
+        "status": (span.status.status_code.value, span.status.description),
         "attributes": masked(span.attributes),
         "events": [_plain_event(event) for event in span.events],
     }
@@ -92,3 +96,14 @@ def _plain_event(event: SpanEvent) -> dict[str, Any]:
 def masked(values: dict[str, Any]) -> dict[str, Any]:
     """Replace what cannot be the same twice."""
     return {key: VARYING.get(key, value) for key, value in values.items()}
+
+
+def texts_read(value: Any) -> Any:
+    """Read every text that holds JSON: Ollama gives a tool's arguments in no particular order."""
+    if isinstance(value, dict):
+        return {key: texts_read(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [texts_read(item) for item in value]
+    if isinstance(value, str) and value[:1] in {"{", "["}:
+        return {"JSON text": texts_read(json.loads(value))}
+    return value

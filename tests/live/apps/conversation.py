@@ -3,7 +3,7 @@
 python conversation.py http://127.0.0.1:11434
 """
 
-# ruff: noqa: INP001, T201 - a script, and it prints
+# ruff: noqa: T201 - a script, and it prints
 
 import asyncio
 import os

@@ -1,0 +1,155 @@
+"""Whichever road a call takes to MLflow, MLflow stores the same trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from .applications import APPS, CONTENT, Ended, run_as_it_is, run_instrumented
+from .expected_traces import conversation
+from .stored import create_experiment, stored_traces, texts_read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .conftest import StartCollector
+    from .servers import OllamaServer
+
+CONVERSATION = "conversation.py"
+CALLS = (
+    *("plain", "streamed", "thinking", "tool call", "tool result", "structured", "cut short"),
+    *("missing model", "asynchronous", "streamed asynchronously"),
+)
+OUTPUT = """\
+plain: The sky is blue because air scatters light.
+streamed: The| sky| is| blue| because| air| scatters| light|.|
+thinking: Let me reason about it -> Blue wave wins!
+tool_loop: Your tip comes to $41.21.
+structured: {"answer":"","n":1}
+cut_short: la lala lalalala lala length
+missing_model: model 'nope' not found (status code: 404)
+asynchronous: The sky is blue because air scatters light.
+streamed_asynchronously: The| sky| is| blue| because| air| scatters| light|.|
+"""
+# What every road sets: traces only, and those of the SDK's calls only.
+SETTINGS = {
+    "OTEL_METRICS_EXPORTER": "none",
+    "OTEL_LOGS_EXPORTER": "none",
+    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx",
+    CONTENT: "SPAN_ONLY",
+}
+# What MLflow keeps of the resource.
+RESOURCE = {"service.name": "unknown_service:python", "service.instance.id": "<uuid>"}
+LAUNCHED = RESOURCE | {"telemetry.auto.version": "<version>"}
+
+
+@dataclass(frozen=True)
+class World:
+    """The servers, and a directory for what a road needs beside them."""
+
+    ollama: str
+    mlflow: str
+    collector: StartCollector
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """What came of the application, and what it left in MLflow."""
+
+    ended: Ended
+    traces: list[dict[str, Any]]
+    resource: dict[str, str]
+
+
+def zero_code_over_http(world: World) -> Arrived:
+    ended = run_instrumented(
+        CONVERSATION,
+        world.ollama,
+        OTEL_TRACES_EXPORTER="mlflow",
+        MLFLOW_TRACKING_URI=world.mlflow,
+        MLFLOW_EXPERIMENT_NAME="zero code",
+        **SETTINGS,
+    )
+    return Arrived(ended, stored_traces(world.mlflow, "zero code", len(CALLS)), LAUNCHED)
+
+
+def exporter_class_to_sqlite(world: World) -> Arrived:
+    store = f"sqlite:///{world.directory / 'mlflow.db'}"
+    ended = run_as_it_is(
+        "with_exporter.py",
+        *(store, str(APPS / CONVERSATION), world.ollama),
+        MLFLOW_EXPERIMENT_NAME="exporter class",
+        MLFLOW_LOGGING_LEVEL="WARNING",  # MLflow says when it creates a database
+        **SETTINGS,
+    )
+    return Arrived(ended, stored_traces(store, "exporter class", len(CALLS)), RESOURCE)
+
+
+def collector_over_grpc(world: World) -> Arrived:
+    experiment = create_experiment(world.mlflow, "collector over grpc")
+    endpoint = world.collector(world.mlflow, experiment).grpc
+    ended = run_instrumented(
+        CONVERSATION,
+        world.ollama,
+        OTEL_TRACES_EXPORTER="mlflow_otlp",
+        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+        **SETTINGS,
+    )
+    return Arrived(ended, stored_traces(world.mlflow, "collector over grpc", len(CALLS)), LAUNCHED)
+
+
+def collector_over_http(world: World) -> Arrived:
+    experiment = create_experiment(world.mlflow, "collector over http")
+    endpoint = world.collector(world.mlflow, experiment).http
+    ended = run_instrumented(
+        CONVERSATION,
+        world.ollama,
+        OTEL_TRACES_EXPORTER="mlflow_otlp",
+        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        **SETTINGS,
+    )
+    return Arrived(ended, stored_traces(world.mlflow, "collector over http", len(CALLS)), LAUNCHED)
+
+
+ROADS = (
+    zero_code_over_http,
+    exporter_class_to_sqlite,
+    collector_over_grpc,
+    collector_over_http,
+)
+
+
+@pytest.fixture(scope="module")
+def world(
+    ollama_server: OllamaServer,
+    mlflow_server: str,
+    collector: StartCollector,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> World:
+    return World(ollama_server.url, mlflow_server, collector, tmp_path_factory.mktemp("road"))
+
+
+@pytest.fixture(scope="module", params=ROADS, ids=lambda road: road.__name__)
+def arrived(request: pytest.FixtureRequest, world: World) -> Arrived:
+    """The application's calls, at the end of one of the roads."""
+    road: Callable[[World], Arrived] = request.param
+    return road(world)
+
+
+def test_the_application_goes_on_as_without_us(arrived: Arrived) -> None:
+    """Its output is its own, and nobody complains."""
+    assert arrived.ended == Ended(status=0, output=OUTPUT, complaints="")
+
+
+@pytest.mark.parametrize("number", range(len(CALLS)), ids=CALLS)
+def test_a_call_is_stored_whole(arrived: Arrived, world: World, number: int) -> None:
+    """State, previews, tags, tokens, cost, span, type, status, attributes and events."""
+    port = httpx.URL(world.ollama).port or 0
+    expected = conversation(port, arrived.resource)[number]
+    assert texts_read(arrived.traces[number]) == texts_read(expected)
