@@ -8,7 +8,7 @@ PYPROJECT := pyproject.toml src/ollama_otel/_version.py
 INSTALL = $(if $(shell test -x $(BIN)/uv && echo yes),$(BIN)/uv pip install --python $(BIN)/python,$(BIN)/python -m pip install) --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test live lint types build bench clean
+.PHONY: help demo test live counterparts wheel versions lint types build bench clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -17,10 +17,19 @@ demo: $(VENV)/.demo ## Trace a small application into a local MLflow and show th
 	@$(BIN)/ollama-otel demo
 
 test: $(VENV)/.test ## The fast tests: no network, no server
-	$(BIN)/python -m pytest -m "not live"
+	$(BIN)/python -m pytest -m "not live and not wheel"
 
 live: $(VENV)/.live ## The tests against real servers (Ollama, MLflow, collector, Chromium)
 	$(BIN)/python -m pytest -m live tests/live
+
+counterparts: $(VENV)/.live ## Get the real servers ready (builds what is not on PATH)
+	$(BIN)/python tests/live/counterparts.py prepare
+
+wheel: build $(VENV)/.test ## The built wheel and sdist, in clean environments
+	$(BIN)/python -m pytest -m wheel tests/wheel
+
+versions: $(VENV)/.test ## The fast tests on the oldest and newest supported versions
+	$(BIN)/python tests/run_versions.py
 
 lint: $(VENV)/.lint ## Style and formatting
 	$(BIN)/ruff check .
@@ -30,7 +39,8 @@ types: $(VENV)/.lint $(VENV)/.live ## Static types, strict
 	$(BIN)/mypy
 
 build: $(VENV)/.lint ## Wheel and sdist into dist/
-	$(BIN)/python -m build
+	@rm -rf dist
+	$(BIN)/python -m build --installer uv
 
 bench: $(VENV)/.test ## Cost per call beside the peers
 	$(BIN)/python benchmarks/cost.py

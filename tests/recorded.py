@@ -1,5 +1,6 @@
 """Answers recorded from a real Ollama server, and clients of the SDK that get them."""
 
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,16 @@ class Exchange:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The request as keyword arguments of the SDK's method."""
-        return dict(self.request)
+        """The request as keyword arguments of the SDK's method.
+
+        Older releases of the SDK do not know how to ask for logprobs, which nothing records.
+        """
+        known = inspect.signature(ollama.Client.chat).parameters
+        return {
+            name: value
+            for name, value in self.request.items()
+            if name in known or name not in ("logprobs", "top_logprobs")
+        }
 
     def respond(self, _request: httpx.Request) -> httpx.Response:
         """Answer as the server did."""

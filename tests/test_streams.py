@@ -231,7 +231,9 @@ def httpx_spans(instrument: Instrument) -> Iterator[Recording]:
 def test_the_http_span_of_a_stream_nests_under_the_call(httpx_spans: Recording) -> None:
     """What the request does on the wire belongs to the call."""
     with FakeOllama() as server:
-        list(ollama.Client(server.url).chat("m", [{"role": "user", "content": "hi"}], stream=True))
+        client = ollama.Client(server.url)
+        list(client.chat("m", [{"role": "user", "content": "hi"}], stream=True))
+        client._client.close()
 
     http, call = sorted(httpx_spans.spans, key=lambda span: span.name)
     assert (http.name, call.name) == ("POST", "chat m")
@@ -266,6 +268,7 @@ async def test_every_read_may_come_from_another_task(
 
     while not await contextvars.Context().run(asyncio.create_task, read()):
         pass
+    await stream.aclose()
 
     assert partly(recording)[0] == "".join(WORDS)
     assert caplog.messages == []
