@@ -18,6 +18,12 @@ Instrument = Callable[..., Recording]
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    """Run async tests on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture
 def quiet_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own errors are logged as in production."""
     monkeypatch.delenv(_internal_errors.RAISE_ERRORS)
