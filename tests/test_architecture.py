@@ -1,6 +1,7 @@
 """Who may import whom, as docs/architecture.md draws it."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -149,3 +150,14 @@ print(*sorted(seen))
     heavy = {"opentelemetry-sdk", "mlflow", "mlflow-tracing", "ollama", "httpx", "requests"}
     assert not heavy & set(printed)
     assert {"opentelemetry-api", "opentelemetry-util-genai", "wrapt"} <= set(printed)
+
+
+def test_the_picture_of_the_rooms_shows_every_room() -> None:
+    """docs/architecture.md shows the package as it is."""
+    picture = (SOURCE.parent.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    files = {path.name for path in rooms().values()}
+
+    assert [name for name in sorted(files) if name not in picture] == []
+    shown = set(re.findall(r"\b(\w+\.py)\b", picture))
+    tests = {"test_architecture.py", "test_upstream.py"}
+    assert shown - tests <= files
