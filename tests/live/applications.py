@@ -12,7 +12,27 @@ from .servers import environment
 
 APPS = Path(__file__).with_name("apps")
 LIMIT = 60.0  # seconds, for an application that talks to servers on this machine
-CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+# Traces only, those of the SDK's calls only, with content.
+TRACES_ONLY = {
+    "OTEL_METRICS_EXPORTER": "none",
+    "OTEL_LOGS_EXPORTER": "none",
+    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx",
+    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
+}
+
+CONVERSATION = "conversation.py"
+CONVERSATION_OUTPUT = """\
+plain: The sky is blue because air scatters light.
+streamed: The| sky| is| blue| because| air| scatters| light|.|
+thinking: Let me reason about it -> Blue wave wins!
+tool_loop: Your tip comes to $41.21.
+structured: {"answer":"","n":1}
+cut_short: la lala lalalala lala length
+missing_model: model 'nope' not found (status code: 404)
+asynchronous: The sky is blue because air scatters light.
+streamed_asynchronously: The| sky| is| blue| because| air| scatters| light|.|
+"""
 
 
 @dataclass(frozen=True)

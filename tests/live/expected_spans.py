@@ -40,14 +40,14 @@ TOOL_CALL = {
 }
 
 
-def conversation(port: int) -> list[Attributes]:
+def conversation(port: int | None) -> list[Attributes]:
     """Return every span of the application, in the order of its calls.
 
     Args:
         port: where the Ollama server listens.
     """
     return [
-        _chat(
+        chat_span(
             port,
             {
                 "gen_ai.request.temperature": 0.0,
@@ -62,14 +62,14 @@ def conversation(port: int) -> list[Attributes]:
                 "gen_ai.usage.input_tokens": 40,
                 "gen_ai.usage.output_tokens": 10,
                 "gen_ai.input.messages": [
-                    _message("system", _text("Be brief.")),
-                    _message("user", _text(SKY)),
+                    message("system", text("Be brief.")),
+                    message("user", text(SKY)),
                 ],
-                "gen_ai.output.messages": [_answer(_text(BECAUSE))],
+                "gen_ai.output.messages": [answer(text(BECAUSE))],
             },
         ),
         _sky_streamed(port),
-        _chat(
+        chat_span(
             port,
             {
                 "gen_ai.request.reasoning.level": "true",
@@ -77,16 +77,16 @@ def conversation(port: int) -> list[Attributes]:
                 "gen_ai.response.finish_reasons": ["stop"],
                 "gen_ai.usage.input_tokens": 21,
                 "gen_ai.usage.output_tokens": 12,
-                "gen_ai.input.messages": [_message("user", _text(SKY))],
+                "gen_ai.input.messages": [message("user", text(SKY))],
                 "gen_ai.output.messages": [
-                    _answer(
+                    answer(
                         {"type": "reasoning", "content": "Let me reason about it"},
-                        _text("Blue wave wins!"),
+                        text("Blue wave wins!"),
                     )
                 ],
             },
         ),
-        _chat(
+        chat_span(
             port,
             {
                 "gen_ai.request.reasoning.level": "false",
@@ -95,11 +95,11 @@ def conversation(port: int) -> list[Attributes]:
                 "gen_ai.usage.input_tokens": 63,
                 "gen_ai.usage.output_tokens": 6,
                 "gen_ai.tool.definitions": TOOLS,
-                "gen_ai.input.messages": [_message("user", _text(TIP))],
-                "gen_ai.output.messages": [_answer(TOOL_CALL)],
+                "gen_ai.input.messages": [message("user", text(TIP))],
+                "gen_ai.output.messages": [answer(TOOL_CALL)],
             },
         ),
-        _chat(
+        chat_span(
             port,
             {
                 "gen_ai.request.reasoning.level": "false",
@@ -109,17 +109,17 @@ def conversation(port: int) -> list[Attributes]:
                 "gen_ai.usage.output_tokens": 8,
                 "gen_ai.tool.definitions": TOOLS,
                 "gen_ai.input.messages": [
-                    _message("user", _text(TIP)),
-                    _message("assistant", TOOL_CALL),
-                    _message(
+                    message("user", text(TIP)),
+                    message("assistant", TOOL_CALL),
+                    message(
                         "tool",
                         {"type": "tool_call_response", "id": "call_0", "response": "41.21"},
                     ),
                 ],
-                "gen_ai.output.messages": [_answer(_text("Your tip comes to $41.21.\n"))],
+                "gen_ai.output.messages": [answer(text("Your tip comes to $41.21.\n"))],
             },
         ),
-        _chat(
+        chat_span(
             port,
             {
                 "gen_ai.request.max_tokens": 60,
@@ -129,11 +129,11 @@ def conversation(port: int) -> list[Attributes]:
                 "gen_ai.response.finish_reasons": ["stop"],
                 "gen_ai.usage.input_tokens": 21,
                 "gen_ai.usage.output_tokens": 20,
-                "gen_ai.input.messages": [_message("user", _text(SKY))],
-                "gen_ai.output.messages": [_answer(_text('{"answer":"","n":1}'))],
+                "gen_ai.input.messages": [message("user", text(SKY))],
+                "gen_ai.output.messages": [answer(text('{"answer":"","n":1}'))],
             },
         ),
-        _chat(
+        chat_span(
             port,
             {
                 "gen_ai.request.max_tokens": 5,
@@ -142,17 +142,17 @@ def conversation(port: int) -> list[Attributes]:
                 "gen_ai.response.finish_reasons": ["length"],
                 "gen_ai.usage.input_tokens": 12,
                 "gen_ai.usage.output_tokens": 5,
-                "gen_ai.input.messages": [_message("user", _text("loop"))],
+                "gen_ai.input.messages": [message("user", text("loop"))],
                 "gen_ai.output.messages": [
-                    _answer(_text("la lala lalalala lala"), finish_reason="length")
+                    answer(text("la lala lalalala lala"), finish_reason="length")
                 ],
             },
         ),
-        _chat(
+        chat_span(
             port,
             {
                 "gen_ai.request.model": "nope",
-                "gen_ai.input.messages": [_message("user", _text(SKY))],
+                "gen_ai.input.messages": [message("user", text(SKY))],
                 "error.type": "404",
             },
         )
@@ -160,7 +160,7 @@ def conversation(port: int) -> list[Attributes]:
             "name": "chat nope",
             "status": ("ERROR", "model 'nope' not found (status code: 404)"),
         },
-        _chat(
+        chat_span(
             port,
             {
                 "gen_ai.request.reasoning.level": "false",
@@ -168,16 +168,16 @@ def conversation(port: int) -> list[Attributes]:
                 "gen_ai.response.finish_reasons": ["stop"],
                 "gen_ai.usage.input_tokens": 21,
                 "gen_ai.usage.output_tokens": 10,
-                "gen_ai.input.messages": [_message("user", _text(SKY))],
-                "gen_ai.output.messages": [_answer(_text(BECAUSE))],
+                "gen_ai.input.messages": [message("user", text(SKY))],
+                "gen_ai.output.messages": [answer(text(BECAUSE))],
             },
         ),
         _sky_streamed(port),
     ]
 
 
-def _sky_streamed(port: int) -> Attributes:
-    return _chat(
+def _sky_streamed(port: int | None) -> Attributes:
+    return chat_span(
         port,
         {
             "gen_ai.request.stream": True,
@@ -187,13 +187,19 @@ def _sky_streamed(port: int) -> Attributes:
             "gen_ai.response.time_to_first_chunk": "<seconds>",
             "gen_ai.usage.input_tokens": 21,
             "gen_ai.usage.output_tokens": 10,
-            "gen_ai.input.messages": [_message("user", _text(SKY))],
-            "gen_ai.output.messages": [_answer(_text(BECAUSE))],
+            "gen_ai.input.messages": [message("user", text(SKY))],
+            "gen_ai.output.messages": [answer(text(BECAUSE))],
         },
     )
 
 
-def _chat(port: int, attributes: Attributes) -> Attributes:
+def chat_span(port: int | None, attributes: Attributes) -> Attributes:
+    """Return the span of a chat with the given attributes beside those that every chat has.
+
+    Args:
+        port: where the Ollama server listens.
+        attributes: those that this chat has besides, or instead.
+    """
     asked = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "ollama",
@@ -216,13 +222,16 @@ def _chat(port: int, attributes: Attributes) -> Attributes:
     }
 
 
-def _message(role: str, *parts: Attributes) -> Attributes:
+def message(role: str, *parts: Attributes) -> Attributes:
+    """Return one of a request's messages."""
     return {"role": role, "name": None, "parts": list(parts)}
 
 
-def _answer(*parts: Attributes, finish_reason: str = "stop") -> Attributes:
-    return _message("assistant", *parts) | {"finish_reason": finish_reason}
+def answer(*parts: Attributes, finish_reason: str | None = "stop") -> Attributes:
+    """Return the message of an answer."""
+    return message("assistant", *parts) | {"finish_reason": finish_reason}
 
 
-def _text(content: str) -> Attributes:
+def text(content: str) -> Attributes:
+    """Return the part of a message that is a text."""
     return {"type": "text", "content": content}

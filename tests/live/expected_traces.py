@@ -31,12 +31,25 @@ TOOL_CALL = {
         "arguments": '{"bill_amount": 187.32, "tip_percentage": 22}',
     },
 }
+# What MLflow keeps of the resource, and what opentelemetry-instrument adds to it.
+RESOURCE = {"service.name": "unknown_service:python", "service.instance.id": "<uuid>"}
+LAUNCHED = RESOURCE | {"telemetry.auto.version": "<version>"}
+
 FREE = {"input_cost": 0.0, "output_cost": 0.0, "total_cost": 0.0}
 
 
-def _choice(finish_reason: str, **message: Any) -> Values:
+def choices(finish_reason: str | None, **message: Any) -> Values:
+    """Return an answer in OpenAI's shape."""
     answer = {"role": "assistant", **message}
     return {"choices": [{"index": 0, "finish_reason": finish_reason, "message": answer}]}
+
+
+def exception(kind: str, message: str) -> Values:
+    """Return the event from which MLflow shows a failure."""
+    return {
+        "name": "exception",
+        "attributes": {"exception.type": kind, "exception.message": message},
+    }
 
 
 def _usage(read: int, written: int) -> Values:
@@ -54,7 +67,7 @@ SKY_STREAMED = {
             "stream": True,
             "reasoning_effort": "false",
         },
-        "mlflow.spanOutputs": _choice("stop", content=BECAUSE),
+        "mlflow.spanOutputs": choices("stop", content=BECAUSE),
     },
 }
 TOLD: list[Values] = [
@@ -77,7 +90,7 @@ TOLD: list[Values] = [
                 "seed": 7,
                 "reasoning_effort": "false",
             },
-            "mlflow.spanOutputs": _choice("stop", content=BECAUSE),
+            "mlflow.spanOutputs": choices("stop", content=BECAUSE),
         },
     },
     SKY_STREAMED,
@@ -91,14 +104,14 @@ TOLD: list[Values] = [
                 "messages": [{"role": "user", "content": SKY}],
                 "reasoning_effort": "true",
             },
-            "mlflow.spanOutputs": _choice(
+            "mlflow.spanOutputs": choices(
                 "stop", content="Blue wave wins!", reasoning="Let me reason about it"
             ),
         },
     },
     {
         "request_preview": TIP,
-        "response_preview": json.dumps(_choice("stop", content=None, tool_calls=[TOOL_CALL])),
+        "response_preview": json.dumps(choices("stop", content=None, tool_calls=[TOOL_CALL])),
         "usage": _usage(63, 6),
         "attributes": {
             "mlflow.spanInputs": {
@@ -106,7 +119,7 @@ TOLD: list[Values] = [
                 "messages": [{"role": "user", "content": TIP}],
                 "reasoning_effort": "false",
             },
-            "mlflow.spanOutputs": _choice("stop", content=None, tool_calls=[TOOL_CALL]),
+            "mlflow.spanOutputs": choices("stop", content=None, tool_calls=[TOOL_CALL]),
             "mlflow.chat.tools": TOOLS,
         },
     },
@@ -124,7 +137,7 @@ TOLD: list[Values] = [
                 ],
                 "reasoning_effort": "false",
             },
-            "mlflow.spanOutputs": _choice("stop", content="Your tip comes to $41.21.\n"),
+            "mlflow.spanOutputs": choices("stop", content="Your tip comes to $41.21.\n"),
             "mlflow.chat.tools": TOOLS,
         },
     },
@@ -140,7 +153,7 @@ TOLD: list[Values] = [
                 "output_type": "json",
                 "reasoning_effort": "false",
             },
-            "mlflow.spanOutputs": _choice("stop", content='{"answer":"","n":1}'),
+            "mlflow.spanOutputs": choices("stop", content='{"answer":"","n":1}'),
         },
     },
     {
@@ -154,7 +167,7 @@ TOLD: list[Values] = [
                 "max_tokens": 5,
                 "reasoning_effort": "false",
             },
-            "mlflow.spanOutputs": _choice("length", content="la lala lalalala lala"),
+            "mlflow.spanOutputs": choices("length", content="la lala lalalala lala"),
         },
     },
     {
@@ -166,15 +179,7 @@ TOLD: list[Values] = [
                 "messages": [{"role": "user", "content": SKY}],
             },
         },
-        "events": [
-            {
-                "name": "exception",
-                "attributes": {
-                    "exception.type": "404",
-                    "exception.message": "model 'nope' not found (status code: 404)",
-                },
-            }
-        ],
+        "events": [exception("404", "model 'nope' not found (status code: 404)")],
     },
     {
         "request_preview": SKY,
@@ -186,14 +191,14 @@ TOLD: list[Values] = [
                 "messages": [{"role": "user", "content": SKY}],
                 "reasoning_effort": "false",
             },
-            "mlflow.spanOutputs": _choice("stop", content=BECAUSE),
+            "mlflow.spanOutputs": choices("stop", content=BECAUSE),
         },
     },
     SKY_STREAMED,
 ]
 
 
-def conversation(port: int, resource: Values) -> list[Values]:
+def conversation(port: int | None, resource: Values) -> list[Values]:
     """Return every trace of the application, in the order of its calls.
 
     Args:
@@ -201,10 +206,17 @@ def conversation(port: int, resource: Values) -> list[Values]:
         resource: the resource attributes that MLflow keeps as tags.
     """
     spans = expected_spans.conversation(port)
-    return [_trace(span, resource, told) for span, told in zip(spans, TOLD, strict=True)]
+    return [chat_trace(span, resource, told) for span, told in zip(spans, TOLD, strict=True)]
 
 
-def _trace(span: Values, resource: Values, told: Values) -> Values:
+def chat_trace(span: Values, resource: Values, told: Values) -> Values:
+    """Return the trace of a chat.
+
+    Args:
+        span: the chat's only span, as in expected_spans.py.
+        resource: the resource attributes that MLflow keeps as tags.
+        told: the previews, the usage, what MLflow adds to the span's attributes, and its events.
+    """
     failed = span["status"][0] == "ERROR"
     usage = told.get("usage")
     return {

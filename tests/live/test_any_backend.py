@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
-from .applications import CONTENT, run_instrumented
+from .applications import (
+    CONVERSATION,
+    CONVERSATION_OUTPUT,
+    TRACES_ONLY,
+    Ended,
+    run_instrumented,
+)
 from .expected_spans import conversation
 from .received import received_points, received_spans
 
@@ -17,40 +23,24 @@ if TYPE_CHECKING:
 
 SCOPE = "ollama_otel"
 
-OUTPUT = """\
-plain: The sky is blue because air scatters light.
-streamed: The| sky| is| blue| because| air| scatters| light|.|
-thinking: Let me reason about it -> Blue wave wins!
-tool_loop: Your tip comes to $41.21.
-structured: {"answer":"","n":1}
-cut_short: la lala lalalala lala length
-missing_model: model 'nope' not found (status code: 404)
-asynchronous: The sky is blue because air scatters light.
-streamed_asynchronously: The| sky| is| blue| because| air| scatters| light|.|
-"""
-
 
 @pytest.fixture(scope="module")
 def received(ollama_server: OllamaServer, collector: StartCollector) -> Collector:
     """A collector to which the application has sent its spans and metrics."""
     backend = collector()
     ended = run_instrumented(
-        "conversation.py",
+        CONVERSATION,
         ollama_server.url,
-        OTEL_TRACES_EXPORTER="otlp",
-        OTEL_METRICS_EXPORTER="otlp",
-        OTEL_LOGS_EXPORTER="none",
         OTEL_EXPORTER_OTLP_ENDPOINT=backend.grpc,
-        OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="httpx",
-        **{CONTENT: "SPAN_ONLY"},
+        **TRACES_ONLY | {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "otlp"},
     )
-    assert (ended.status, ended.output, ended.complaints) == (0, OUTPUT, "")
+    assert ended == Ended(status=0, output=CONVERSATION_OUTPUT, complaints="")
     return backend
 
 
 @pytest.fixture
 def port(ollama_server: OllamaServer) -> int | None:
-    return httpx.URL(ollama_server.url).port
+    return urlsplit(ollama_server.url).port
 
 
 def test_every_call_is_a_span_of_the_conventions(received: Collector, port: int) -> None:

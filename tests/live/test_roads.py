@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
-from .applications import APPS, CONTENT, Ended, run_as_it_is, run_instrumented
-from .expected_traces import conversation
+from .applications import (
+    APPS,
+    CONVERSATION,
+    CONVERSATION_OUTPUT,
+    TRACES_ONLY,
+    Ended,
+    run_as_it_is,
+    run_instrumented,
+)
+from .expected_traces import LAUNCHED, RESOURCE, conversation
 from .stored import create_experiment, stored_traces, texts_read
 
 if TYPE_CHECKING:
@@ -19,32 +27,10 @@ if TYPE_CHECKING:
     from .conftest import StartCollector
     from .servers import OllamaServer
 
-CONVERSATION = "conversation.py"
 CALLS = (
     *("plain", "streamed", "thinking", "tool call", "tool result", "structured", "cut short"),
     *("missing model", "asynchronous", "streamed asynchronously"),
 )
-OUTPUT = """\
-plain: The sky is blue because air scatters light.
-streamed: The| sky| is| blue| because| air| scatters| light|.|
-thinking: Let me reason about it -> Blue wave wins!
-tool_loop: Your tip comes to $41.21.
-structured: {"answer":"","n":1}
-cut_short: la lala lalalala lala length
-missing_model: model 'nope' not found (status code: 404)
-asynchronous: The sky is blue because air scatters light.
-streamed_asynchronously: The| sky| is| blue| because| air| scatters| light|.|
-"""
-# What every road sets: traces only, and those of the SDK's calls only.
-SETTINGS = {
-    "OTEL_METRICS_EXPORTER": "none",
-    "OTEL_LOGS_EXPORTER": "none",
-    "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "httpx",
-    CONTENT: "SPAN_ONLY",
-}
-# What MLflow keeps of the resource.
-RESOURCE = {"service.name": "unknown_service:python", "service.instance.id": "<uuid>"}
-LAUNCHED = RESOURCE | {"telemetry.auto.version": "<version>"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +59,7 @@ def zero_code_over_http(world: World) -> Arrived:
         OTEL_TRACES_EXPORTER="mlflow",
         MLFLOW_TRACKING_URI=world.mlflow,
         MLFLOW_EXPERIMENT_NAME="zero code",
-        **SETTINGS,
+        **TRACES_ONLY,
     )
     return Arrived(ended, stored_traces(world.mlflow, "zero code", len(CALLS)), LAUNCHED)
 
@@ -85,7 +71,7 @@ def exporter_class_to_sqlite(world: World) -> Arrived:
         *(store, str(APPS / CONVERSATION), world.ollama),
         MLFLOW_EXPERIMENT_NAME="exporter class",
         MLFLOW_LOGGING_LEVEL="WARNING",  # MLflow says when it creates a database
-        **SETTINGS,
+        **TRACES_ONLY,
     )
     return Arrived(ended, stored_traces(store, "exporter class", len(CALLS)), RESOURCE)
 
@@ -98,7 +84,7 @@ def collector_over_grpc(world: World) -> Arrived:
         world.ollama,
         OTEL_TRACES_EXPORTER="mlflow_otlp",
         OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
-        **SETTINGS,
+        **TRACES_ONLY,
     )
     return Arrived(ended, stored_traces(world.mlflow, "collector over grpc", len(CALLS)), LAUNCHED)
 
@@ -112,7 +98,7 @@ def collector_over_http(world: World) -> Arrived:
         OTEL_TRACES_EXPORTER="mlflow_otlp",
         OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
         OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
-        **SETTINGS,
+        **TRACES_ONLY,
     )
     return Arrived(ended, stored_traces(world.mlflow, "collector over http", len(CALLS)), LAUNCHED)
 
@@ -144,12 +130,37 @@ def arrived(request: pytest.FixtureRequest, world: World) -> Arrived:
 
 def test_the_application_goes_on_as_without_us(arrived: Arrived) -> None:
     """Its output is its own, and nobody complains."""
-    assert arrived.ended == Ended(status=0, output=OUTPUT, complaints="")
+    assert arrived.ended == Ended(status=0, output=CONVERSATION_OUTPUT, complaints="")
 
 
 @pytest.mark.parametrize("number", range(len(CALLS)), ids=CALLS)
 def test_a_call_is_stored_whole(arrived: Arrived, world: World, number: int) -> None:
     """State, previews, tags, tokens, cost, span, type, status, attributes and events."""
-    port = httpx.URL(world.ollama).port or 0
+    port = urlsplit(world.ollama).port
     expected = conversation(port, arrived.resource)[number]
     assert texts_read(arrived.traces[number]) == texts_read(expected)
+
+
+def test_other_spans_keep_their_place(world: World) -> None:
+    """The HTTP request that the SDK makes is a span below the chat, as without MLflow."""
+    ended = run_instrumented(
+        CONVERSATION,
+        world.ollama,
+        **TRACES_ONLY
+        | {
+            "OTEL_TRACES_EXPORTER": "mlflow",
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "",
+            "MLFLOW_TRACKING_URI": world.mlflow,
+            "MLFLOW_EXPERIMENT_NAME": "with http spans",
+        },
+    )
+    assert ended == Ended(status=0, output=CONVERSATION_OUTPUT, complaints="")
+    traces = stored_traces(world.mlflow, "with http spans", len(CALLS))
+    assert [[tree_line(span) for span in trace["spans"]] for trace in traces] == [
+        [(f"chat {model}", None, "CHAT_MODEL"), ("POST", f"chat {model}", None)]
+        for model in ["scripted"] * 7 + ["nope"] + ["scripted"] * 2
+    ]
+
+
+def tree_line(span: dict[str, Any]) -> tuple[str, str | None, str | None]:
+    return span["name"], span["parent"], span["type"]
