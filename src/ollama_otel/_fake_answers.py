@@ -13,6 +13,7 @@ import math
 import re
 import struct
 import zlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Said(NamedTuple):
     chunks: Sequence[str]
     thinking_chunks: Sequence[str] = ()
     tool_calls: Sequence[Json] = ()
-    end: Mapping[str, Any] = {}
+    end: Mapping[str, Any] = MappingProxyType({})
 
 
 class Pace(NamedTuple):
@@ -330,7 +331,9 @@ def model_answer(path: str, body: Json, said: Said, pace: Pace) -> Content:
         **({} if streamed else _logprobs(body, pieces)),
         **_numbers(body, pieces, pace if streamed else Pace(pace.delay)),
     }
-    return Content([*parts, _frame(path, body, last, done=True) | _given(end | said.end)], streamed)
+    return Content(
+        [*parts, _frame(path, body, last, done=True) | _given({**end, **said.end})], streamed
+    )
 
 
 def embeddings_answer(
@@ -343,7 +346,7 @@ def embeddings_answer(
         "load_duration": _LOAD_NS,
         "prompt_eval_count": _prompt_tokens(body),
     }
-    counted = _given(numbers | end) if vectors else {}
+    counted = _given({**numbers, **end}) if vectors else {}
     return Content([{"model": _model_of(body), "embeddings": vectors} | counted])
 
 

@@ -6,37 +6,41 @@ unchanged. This module needs the standard library only.
 
 Without a script it gives sensible answers, always the same ones for the same request:
 
-    import ollama
-    from ollama_otel.testing import FakeOllama
+    >>> import ollama
+    >>> messages = [{"role": "user", "content": "Why is the sky blue?"}]
+    >>> with FakeOllama() as server, ollama.Client(host=server.url) as client:
+    ...     client.chat(model="llama3.2", messages=messages).message.content
+    'The sky is blue because air scatters light.'
 
-    with FakeOllama() as server:
-        client = ollama.Client(host=server.url)
-        messages = [{"role": "user", "content": "Why is the sky blue?"}]
-        response = client.chat(model="llama3.2", messages=messages)
-        assert response.message.content == "The sky is blue because air scatters light."
+A script says what comes instead, one answer per call, and what goes wrong:
 
-A script says what comes instead, one answer per call:
+    >>> script = [
+    ...     Answer(tool_calls=[ToolCall("calculate_tip", {"bill_amount": 187.32})]),
+    ...     Answer("Your tip comes to $41.21.", eval_count=8, delay=0.01),
+    ...     Error("model requires more system memory", status=500),
+    ...     Answer("This will never be heard to its end.", drop_after=3),
+    ... ]
+    >>> with FakeOllama(script) as server, ollama.Client(host=server.url) as client:
+    ...     call = client.chat(model="llama3.2", messages=messages)
+    ...     answer = client.chat(model="llama3.2", messages=messages)
+    >>> call.message.tool_calls[0].function.arguments, answer.message.content, answer.eval_count
+    ({'bill_amount': 187.32}, 'Your tip comes to $41.21.', 8)
 
-    script = [
-        Answer(tool_calls=[ToolCall("calculate_tip", {"bill_amount": 187.32})]),
-        Answer("Your tip comes to $41.21.", eval_count=8),
-        Error("llama runner process has terminated", status=500),
-        Answer("never finished", drop_after=1),
-    ]
-    with FakeOllama(script) as server: ...
-
-As a pytest fixture, with the SDK's module functions (``ollama.chat``) pointed at it:
+As a pytest fixture, for an application that calls the SDK's module functions:
 
     @pytest.fixture
     def ollama_server(monkeypatch):
-        with FakeOllama() as server:
-            monkeypatch.setattr(ollama, "chat", ollama.Client(host=server.url).chat)
+        with FakeOllama() as server, ollama.Client(host=server.url) as client:
+            monkeypatch.setattr(ollama, "chat", client.chat)
             yield server
 
-    def test_asks_politely(ollama_server):
+    def test_the_application_asks_politely(ollama_server):
         my_application.run()
         [request] = ollama_server.requests
         assert request.body["messages"][-1]["content"].endswith("please")
+
+An application that makes its own clients, or runs in a process of its own, finds the server by
+``monkeypatch.setenv("OLLAMA_HOST", server.url)``.
 """
 
 from __future__ import annotations
@@ -277,6 +281,9 @@ class Raw(Reply):
         content_type: ``application/x-ndjson`` makes a stream of it. None chooses: a stream for
             several lines, else plain JSON.
 
+    Raises:
+        TypeError: If lines is a single line.
+
     Example:
         ``Raw([{"message": {"role": "assistant", "content": "The"}, "done": False}, "{broken"])``
     """
@@ -284,6 +291,11 @@ class Raw(Reply):
     lines: Sequence[Mapping[str, Any] | str | bytes] = ()
     status: int = 200
     content_type: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.lines, str | bytes | Mapping):
+            raise TypeError(f"lines is a list: give Raw([{self.lines!r}])")
 
 
 @dataclass(frozen=True)
@@ -324,9 +336,9 @@ class FakeOllama:
         TypeError: If the script holds something that is no answer.
 
     Example:
-        >>> with FakeOllama([Answer("Hello.")]) as server:
-        ...     reply = ollama.Client(host=server.url).generate("llama3.2", "Hi")
-        >>> reply.response
+        >>> import ollama
+        >>> with FakeOllama([Answer("Hello.")]) as server, ollama.Client(server.url) as client:
+        ...     client.generate("llama3.2", "Hi").response
         'Hello.'
         >>> [(request.path, request.body["prompt"]) for request in server.requests]
         [('/api/generate', 'Hi')]
