@@ -29,7 +29,8 @@ LIMIT: Final = 1.5
 """A row is marked when it costs more than this many times the best peer."""
 
 HERE: Final = Path(__file__).resolve().parent
-WORKER: Final = HERE / "worker.py"
+WORKER: Final = str(HERE / "worker.py")
+IMPORT_TIME: Final = str(HERE / "import_time.py")
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,23 @@ SHARED: Final = ("ollama", "opentelemetry-sdk", "httpx", "pydantic")
 """Packages that get the release that runs here, in every environment."""
 
 
+LOADED: Final = {
+    "by hand": ("ollama", "opentelemetry.sdk.trace"),
+    "zero-code": (
+        "ollama",
+        "opentelemetry.sdk.trace",
+        "opentelemetry.instrumentation.auto_instrumentation._load",
+    ),
+}
+"""What a program has imported before it loads the instrumentation, by way of doing so."""
+
+
 @dataclass(frozen=True)
 class Timing:
     """What a worker times in one go.
 
     Attributes:
-        mode: the worker's mode; for an import, what is loaded before.
+        mode: the worker's mode; for an import, a key of ``LOADED``.
         case: the worker's case; an import where there is none.
         calls: how many calls one figure averages over.
     """
@@ -119,7 +131,7 @@ ROWS: Final = {
     "stream": _per_chunk("per chunk, sync stream", "stream"),
     "async-stream": _per_chunk("per chunk, async stream", "async stream"),
     "import": _import("import and instrument()", "by hand"),
-    "import-auto": _import("the same, in a zero-code start", "auto"),
+    "import-zero-code": _import("the same, zero-code start", "zero-code"),
 }
 
 
@@ -153,7 +165,7 @@ class Samples:
 # Environments -------------------------------------------------------------------------------
 
 
-def environment(name: str) -> Path:
+def environment(name: str) -> str:
     """Return the interpreter of an instrumentation's environment, made if there is none yet.
 
     Args:
@@ -167,7 +179,7 @@ def environment(name: str) -> Path:
         print(f"setting up {name} in {home}", file=sys.stderr)
         _install(home, python, wanted)
         (home / "complete").touch()
-    return python
+    return str(python)
 
 
 def _install(home: Path, python: Path, wanted: list[str]) -> None:
@@ -176,7 +188,9 @@ def _install(home: Path, python: Path, wanted: list[str]) -> None:
     uv = shutil.which("uv", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
     if uv:
         _run(uv, "venv", "--quiet", "--python", sys.executable, str(home))
-        _run(uv, "pip", "install", "--quiet", "--python", str(python), *wanted)
+        _run(
+            uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *wanted
+        )
     else:
         _run(sys.executable, "-m", "venv", str(home))
         _run(str(python), "-m", "pip", "install", "--quiet", *wanted)
@@ -191,10 +205,6 @@ def cache_directory() -> Path:
     if own := os.environ.get("OLLAMA_OTEL_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ollama-otel"
-
-
-def _worker(name: str, *command: str) -> list[str]:
-    return [str(environment(name)), str(WORKER), *command, INSTRUMENTATIONS[name].module]
 
 
 def _variables() -> dict[str, str]:
@@ -222,7 +232,7 @@ class Worker:
     """
 
     def __init__(self, name: str, mode: str) -> None:
-        command = _worker(name, "calls", mode)
+        command = [environment(name), WORKER, mode, INSTRUMENTATIONS[name].module]
         self._process = subprocess.Popen(  # noqa: S603  (our own command)
             command, env=_variables(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -260,9 +270,9 @@ def time_import(name: str, setup: str) -> dict[str, Any]:
 
     Args:
         name: a key of ``INSTRUMENTATIONS``.
-        setup: the worker's name for what is loaded before.
+        setup: a key of ``LOADED``.
     """
-    command = _worker(name, "import", setup)
+    command = [environment(name), IMPORT_TIME, INSTRUMENTATIONS[name].module, *LOADED[setup]]
     done = subprocess.run(  # noqa: S603  (our own command)
         command, env=_variables(), text=True, stdout=subprocess.PIPE, check=True
     )

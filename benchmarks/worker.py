@@ -2,8 +2,9 @@
 
 Runs inside the environment of that instrumentation, as a child of cost.py:
 
-    python worker.py calls MODE MODULE    answers a line of JSON to each line of JSON on stdin
-    python worker.py import SETUP MODULE  prints how long one import takes, and ends
+    python worker.py MODE MODULE
+
+It answers each line of JSON on stdin, like {"case": "chat", "calls": 20}, with another.
 
 Times are CPU time of the process, all threads: other programs on the machine disturb them little,
 and nothing here waits for anything.
@@ -21,8 +22,10 @@ from time import process_time
 from timeit import Timer
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import httpx
+import ollama
+
 if TYPE_CHECKING:
-    import httpx
     from opentelemetry.sdk.trace import ReadableSpan
 
 CHUNKS: Final = 1000
@@ -33,29 +36,12 @@ HOST: Final = "http://localhost:11434"
 VERSIONS_OF: Final = ("ollama", "opentelemetry-sdk", "wrapt", "httpx", "pydantic")
 """Packages that must be the same everywhere for the figures to be comparable."""
 
-SETUPS: Final = {
-    "by hand": ("ollama", "opentelemetry.sdk.trace"),
-    "auto": ("ollama", "opentelemetry.sdk.trace", "opentelemetry.instrumentation.instrumentor"),
-}
-"""What a program has loaded before it loads the instrumentation."""
-
 _WARM_UP: Final = 5
 _WINDOWS: Final = 3
 
-
-def instrument(module: str) -> None:
-    """Import an instrumentation and switch it on.
-
-    Args:
-        module: where its ``OllamaInstrumentor`` is.
-    """
-    import_module(module).OllamaInstrumentor().instrument()
-
+Call: TypeAlias = Callable[[], object]
 
 # Cases --------------------------------------------------------------------------------------
-
-
-Call: TypeAlias = Callable[[], object]
 
 
 def clock(call: Call, number: int) -> float:
@@ -88,15 +74,11 @@ def cases() -> dict[str, Call]:
 
 
 def _chat(messages: Sequence[dict[str, str]]) -> Call:
-    import ollama  # noqa: PLC0415  (the import mode decides itself when the SDK is loaded)
-
     client = ollama.Client(HOST, transport=_server(_line(ANSWER, done=True)))
     return lambda: client.chat("m", messages)
 
 
 def _stream(chunks: int) -> Call:
-    import ollama  # noqa: PLC0415
-
     client = ollama.Client(HOST, transport=_server(_lines(chunks)))
     messages = [{"role": "user", "content": QUESTION}]
 
@@ -108,8 +90,6 @@ def _stream(chunks: int) -> Call:
 
 
 def _async_stream(chunks: int) -> Call:
-    import ollama  # noqa: PLC0415
-
     client = ollama.AsyncClient(HOST, transport=_server(_lines(chunks)))
     messages = [{"role": "user", "content": QUESTION}]
     loop = asyncio.new_event_loop()
@@ -121,9 +101,7 @@ def _async_stream(chunks: int) -> Call:
     return lambda: loop.run_until_complete(drain())
 
 
-def _server(body: bytes) -> "httpx.MockTransport":
-    import httpx  # noqa: PLC0415
-
+def _server(body: bytes) -> httpx.MockTransport:
     return httpx.MockTransport(lambda _request: httpx.Response(200, content=body))
 
 
@@ -219,11 +197,9 @@ class Patches:
     """
 
     def __init__(self, module: str) -> None:
-        import ollama  # noqa: PLC0415
-
         owners = (ollama, import_module("ollama._client"), ollama.Client, ollama.AsyncClient)
         before = [dict(vars(owner)) for owner in owners]
-        instrument(module)
+        import_module(module).OllamaInstrumentor().instrument()
         self._changed = [
             (owner, name, old, vars(owner)[name])
             for owner, names in zip(owners, before, strict=True)
@@ -308,19 +284,5 @@ def serve(mode: str, module: str) -> None:
             print(json.dumps(answer), file=answers, flush=True)
 
 
-def time_import(setup: str, module: str) -> None:
-    """Print the seconds that importing an instrumentation and switching it on takes.
-
-    Args:
-        setup: what is loaded already, a key of ``SETUPS``.
-        module: the instrumentation's module.
-    """
-    for loaded in SETUPS[setup]:
-        import_module(loaded)
-    start = process_time()
-    instrument(module)
-    print(process_time() - start)
-
-
 if __name__ == "__main__":
-    {"calls": serve, "import": time_import}[sys.argv[1]](*sys.argv[2:])
+    serve(*sys.argv[1:])
