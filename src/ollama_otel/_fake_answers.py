@@ -183,7 +183,7 @@ def _no_default(asked: Asked, _: Pace) -> Content:
 
 def _model_call(asked: Asked, pace: Pace) -> Content:
     """Answer a call of a model, or say why not."""
-    garbled = _garbled(asked.body)
+    garbled = _garbled(asked.path, asked.body)
     if garbled:
         return Content([{"error": garbled}], status=400)
     capabilities = asked.models.capabilities(_model_of(asked.body))
@@ -243,21 +243,36 @@ LOADING_PATHS = frozenset(_MODEL_CALLS) - {"/api/show"}
 # --- Refusals ------------------------------------------------------------------------------------
 
 
-def _garbled(body: Any) -> str | None:
+# How Go names what JSON holds, and what Ollama reads it into.
+_GO_KINDS = {list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+_GO_TYPES = {
+    "/api/chat": "api.ChatRequest",
+    "/api/generate": "api.GenerateRequest",
+    "/api/embed": "api.EmbedRequest",
+    "/api/embeddings": "api.EmbeddingRequest",
+    "/api/show": "api.ShowRequest",
+}
+
+
+def _garbled(path: str, body: Any) -> str | None:
     """Say why a body is no JSON object; it is text where it could not be parsed."""
     if isinstance(body, dict):
         return None
     if body is None:
         return "missing request body"
-    if not isinstance(body, str):
-        return f"json: cannot unmarshal {json.dumps(body)[:80]} into an object"
+    kind, go_type = _GO_KINDS[type(body)], _GO_TYPES[path]
+    mismatch = f"json: cannot unmarshal {kind} into Go value of type {go_type}"
+    return (_syntax_error(body) if isinstance(body, str) else None) or mismatch
+
+
+def _syntax_error(text: str) -> str | None:
     try:
-        json.loads(body)
+        json.loads(text)
     except json.JSONDecodeError as error:
-        rest = body[error.pos :].strip()
+        rest = text[error.pos :].strip()
         unexpected = f"invalid character '{rest[:1]}' looking for beginning of value"
         return unexpected if rest else "unexpected EOF"
-    return "json: cannot unmarshal string into an object"
+    return None
 
 
 def _model_of(body: Json) -> str:

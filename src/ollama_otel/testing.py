@@ -111,7 +111,8 @@ class Request:
     Args:
         method: The HTTP method, in capitals.
         path: The path, without a query.
-        body: The parsed JSON; the text itself where it is no JSON; None where there is no body.
+        body: The parsed JSON; the text as it came where it is no JSON, or a bare JSON string; None
+            where there is no body.
         headers: The HTTP headers, their names in small letters.
         problem: Why the server could not answer as the script wanted (the script is used up, a
             fault is set after more chunks than there are, the callable raised); None when all
@@ -886,7 +887,9 @@ def _due(after: int | None, index: int, last: int) -> bool:
 def _parsed(raw: bytes) -> Any:
     if not raw:
         return None
+    text = raw.decode(errors="replace")
     try:
-        return json.loads(raw)
+        parsed = json.loads(text)
     except ValueError:
-        return raw.decode(errors="replace")
+        return text
+    return text if isinstance(parsed, str) else parsed
