@@ -1237,10 +1237,20 @@ def test_a_hanging_stream_goes_on_when_released(*, asynchronous: bool, after: in
 
 
 def test_a_stream_hangs_after_the_chunks_that_are_given() -> None:
-    with FakeOllama([Default(hang_after=3)]) as server:
-        heard, error = broken(server, timeout=0.2)
+    with FakeOllama([Default(hang_after=3)]) as server, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(broken, server)
+        server.wait_for_hanging()
+        server.stop()
+        heard, error = answer.result()
 
-    assert (heard, type(error)) == (SKY_WORDS[:3], httpx.ReadTimeout)
+    assert (heard, told(error)) == (SKY_WORDS[:3], CUT_STREAM)
+
+
+def test_a_client_loses_patience_with_an_answer_that_hangs() -> None:
+    with FakeOllama([Default(hang_after=0)]) as server:
+        heard, error = broken(server, timeout=0.05)
+
+    assert (heard, type(error)) == ([], httpx.ReadTimeout)
 
 
 def test_a_plain_answer_hangs_and_is_released_once_and_for_all() -> None:
@@ -1321,23 +1331,42 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "reply",
-    [Default(hang_after=0), Default(hang_after=2), Default(delay=60), Default(chunk_delay=60)],
+    ("hang_after", "heard", "error"), [(0, [], NO_ANSWER), (2, SKY_WORDS[:2], CUT_STREAM)]
 )
-def test_a_stop_ends_answers_that_are_under_way(reply: Reply) -> None:
-    """At once: the clients see the connection end."""
-    server = FakeOllama(lambda _: reply).start()
+def test_a_stop_ends_answers_that_hang(
+    hang_after: int, heard: list[str], error: tuple[str, str]
+) -> None:
+    """At once; the clients see that the connection ends."""
+    server = FakeOllama(lambda _: Default(hang_after=hang_after)).start()
     with ThreadPoolExecutor(3) as pool:
         answers = [pool.submit(broken, server) for _ in range(3)]
-        server.wait_for_requests(3)
+        server.wait_for_hanging(3)
         started = time.perf_counter()
         server.stop()
         took = time.perf_counter() - started
-        errors = [answer.result()[1] for answer in answers]
+        ends = [answer.result() for answer in answers]
 
-    assert took < 1
+    assert [(words, told(raised)) for words, raised in ends] == [(heard, error)] * 3
     assert fake_threads() == []
-    assert {type(error) for error in errors} <= {httpx.RemoteProtocolError, httpx.ReadError}
+    assert took < 1
+
+
+def test_a_stop_ends_answers_that_are_late() -> None:
+    server = FakeOllama([Default(chunk_delay=60), Default(delay=60)]).start()
+    with ollama.Client(host=server.url, verify=CONTEXT) as client, ThreadPoolExecutor(1) as pool:
+        stream = client.chat("m", SKY, stream=True)
+        assert next(stream).message.content == "The"
+        answer = pool.submit(broken, server)
+        server.wait_for_requests(2)
+        started = time.perf_counter()
+        server.stop()
+        took = time.perf_counter() - started
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+            next(stream)
+        assert told(answer.result()[1]) == NO_ANSWER
+
+    assert fake_threads() == []
+    assert took < 1
 
 
 def test_a_stop_ends_idle_connections() -> None:
