@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CHROMIUM_FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    # No page has business outside this machine.
+    *("--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 )
 
 
@@ -83,4 +85,4 @@ def browser_page() -> Iterator[Page]:
                 executable_path=CHROMIUM.get(), args=list(CHROMIUM_FLAGS)
             )
         stack.callback(browser.close)
-        yield browser.new_page(viewport={"width": 1400, "height": 900})
+        yield browser.new_page(viewport={"width": 1280, "height": 720}, device_scale_factor=2)

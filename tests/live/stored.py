@@ -34,6 +34,11 @@ def create_experiment(tracking_uri: str, name: str) -> str:
 
 
 def stored_traces(tracking_uri: str, experiment: str, count: int) -> list[dict[str, Any]]:
+    """Do as `finished_traces` does, and return the traces as plain data."""
+    return [plain(trace) for trace in finished_traces(tracking_uri, experiment, count)]
+
+
+def finished_traces(tracking_uri: str, experiment: str, count: int) -> list[Trace]:
     """Wait until an experiment holds so many finished traces; return them, oldest first.
 
     Raises:
@@ -49,7 +54,7 @@ def stored_traces(tracking_uri: str, experiment: str, count: int) -> list[dict[s
         warnings.simplefilter("ignore")  # what MLflow's own store warns of is no affair of ours
         client = MlflowClient(tracking_uri)
         wait_until(complete, f"{count} traces in {experiment!r} of {tracking_uri}", STORE_LIMIT)
-    return [plain(trace) for trace in sorted(found, key=_start)]
+    return sorted(found, key=_start)
 
 
 def _finished(client: MlflowClient, name: str) -> list[Trace]:
