@@ -153,7 +153,7 @@ def test_a_recorded_answer_is_replayed_byte_for_byte(exchange: Json) -> None:
     streamed = exchange["content_type"] == NDJSON
     body = "".join(f"{line}\n" for line in lines) if streamed else "\n".join(lines)
 
-    with FakeOllama(lambda _: recorded) as server:
+    with FakeOllama(lambda _: recorded, keep_connections=True) as server:
         response = ask(server, exchange["method"], exchange["path"], exchange["request"])
 
     assert seen(response) == (exchange["status"], exchange["content_type"], body.encode())
@@ -211,7 +211,7 @@ def test_the_bytes_of_a_stream_are_those_of_http_1_1() -> None:
         FakeOllama([Raw([{"n": 1}, {"n": 22}], content_type=NDJSON)]) as server,
         socket.create_connection((server.host, server.port)) as connection,
     ):
-        connection.sendall(b"POST /api/chat HTTP/1.1\r\nConnection: close\r\n\r\n")
+        connection.sendall(b"POST /api/chat HTTP/1.1\r\n\r\n")
         received = b"".join(iter(lambda: connection.recv(4096), b""))
 
     assert re.sub(rb"Date: [^\r]+", b"Date: *", received) == (
@@ -219,6 +219,7 @@ def test_the_bytes_of_a_stream_are_those_of_http_1_1() -> None:
         b"Content-Type: application/x-ndjson\r\n"
         b"Date: *\r\n"
         b"Transfer-Encoding: chunked\r\n"
+        b"Connection: close\r\n"
         b"\r\n"
         b'8\r\n{"n":1}\n\r\n'
         b'9\r\n{"n":22}\n\r\n'
@@ -915,6 +916,26 @@ def test_a_script_that_is_used_up_says_so(*, asynchronous: bool, stream: bool) -
     assert problems == [None, problem]
 
 
+def test_an_answer_needs_no_more_than_its_text() -> None:
+    with FakeOllama([Answer("Yes, it is."), Error()]) as server:
+        assert chat(server) == [
+            {
+                **CREATED,
+                "message": {"role": "assistant", "content": "Yes, it is."},
+                "done": True,
+                "done_reason": "stop",
+                **SKY_NUMBERS,
+                "total_duration": 234_000,
+                "eval_count": 6,
+                "eval_duration": 120_000,
+            }
+        ]
+        with pytest.raises(
+            ollama.ResponseError, match=r"^internal server error \(status code: 500"
+        ):
+            chat(server)
+
+
 def test_a_script_can_be_a_function_of_the_request() -> None:
     def parrot(request: Request) -> Reply:
         return Answer(f"{request.model}: {request.body['messages'][0]['content']}")
@@ -935,7 +956,7 @@ def fail(_: Request) -> Reply:
         (fail, "not what was expected was raised"),
         (lambda _: None, "the script returned None: return an Answer or Default()"),
         ([Reply()], "Reply cannot answer /api/chat"),
-        ([Embeddings([[1.0]])], "Embeddings cannot answer this; use Answer or Raw"),
+        ([Embeddings([[1.0]])], "Embeddings cannot answer this; use Answer, Raw or Default"),
     ],
 )
 def test_a_script_that_cannot_be_followed_is_a_problem_of_the_request(
@@ -956,7 +977,12 @@ def test_a_script_that_cannot_be_followed_is_a_problem_of_the_request(
 @pytest.mark.parametrize(
     ("script", "method", "arguments", "problem"),
     [
-        (Answer("x"), "embed", {"input": "x"}, "Answer cannot answer this; use Embeddings or Raw"),
+        (
+            Answer("x"),
+            "embed",
+            {"input": "x"},
+            "Answer cannot answer this; use Embeddings, Raw or Default",
+        ),
         (
             Answer(tool_calls=[ToolCall("f")]),
             "generate",
@@ -985,6 +1011,13 @@ def test_an_answer_of_the_wrong_kind_is_a_problem(
 def test_a_script_is_checked_at_once(script: Any, message: str) -> None:
     with pytest.raises(TypeError, match=re.escape(message)):
         FakeOllama(script)
+
+
+@pytest.mark.parametrize("name", ["models", "missing_models"])
+def test_a_single_name_is_not_taken_for_a_list_of_letters(name: str) -> None:
+    settings: Json = {name: "llama3.2"}
+    with pytest.raises(TypeError, match=rf"^{name} is a list: give \['llama3.2'\]$"):
+        FakeOllama(**settings)
 
 
 @pytest.mark.parametrize("value", [None, 0, 7])
@@ -1370,9 +1403,8 @@ def test_a_stop_ends_answers_that_are_late() -> None:
 
 
 def test_a_stop_ends_idle_connections() -> None:
-    server = FakeOllama().start()
+    server = FakeOllama(keep_connections=True).start()
     with ollama.Client(host=server.url, verify=CONTEXT) as client:
-        client.list()
         client.list()
         server.stop()
         assert fake_threads() == []
@@ -1380,21 +1412,28 @@ def test_a_stop_ends_idle_connections() -> None:
             client.list()
 
 
-def test_calls_share_a_connection() -> None:
-    def connections() -> list[str]:
-        return [name for name in fake_threads() if name.count("-") == 2]
+def open_sockets(client: ollama.Client) -> int:
+    return len(client._client._transport._pool.connections)
 
+
+@pytest.mark.parametrize(("settings", "count"), [({}, 0), ({"keep_connections": True}, 1)])
+def test_a_client_is_left_with_no_open_socket_unless_wanted(settings: Json, count: int) -> None:
+    """Whatever the answer was; a client that is never closed would leak it."""
     with (
-        FakeOllama(missing_models=["nope"]) as server,
+        FakeOllama(missing_models=["nope"], **settings) as server,
         ollama.Client(host=server.url, verify=CONTEXT) as client,
     ):
+        counts = []
         client.chat("m", SKY)
-        first = connections()
+        counts.append(open_sockets(client))
         list(client.chat("m", SKY, stream=True))
+        counts.append(open_sockets(client))
         with pytest.raises(ollama.ResponseError):
             client.chat("nope", SKY)
-        assert connections() == first
-        assert len(first) == 1
+        counts.append(open_sockets(client))
+        httpx.head(server.url, verify=CONTEXT)
+
+    assert counts == [count] * 3
 
 
 def test_a_stopped_server_starts_again_on_its_port() -> None:
@@ -1551,7 +1590,7 @@ def test_a_script_is_used_up_once_by_many_clients() -> None:
 def test_the_examples_in_the_documentation_are_true() -> None:
     result = doctest.testmod(testing)
 
-    assert (result.failed, result.attempted) == (0, 9)
+    assert (result.failed, result.attempted) == (0, 11)
 
 
 def test_the_standard_library_is_enough() -> None:

@@ -26,6 +26,19 @@ A script says what comes instead, one answer per call, and what goes wrong:
     >>> call.message.tool_calls[0].function.arguments, answer.message.content, answer.eval_count
     ({'bill_amount': 187.32}, 'Your tip comes to $41.21.', 8)
 
+No test has to sleep: ``wait_for_requests`` and ``wait_for_hanging`` wait for what the server sees,
+and ``release`` lets a hanging answer go on:
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with FakeOllama([Default(hang_after=0)]) as server, ThreadPoolExecutor() as pool:
+    ...     answer = pool.submit(ollama.Client(server.url).generate, "llama3.2", "Hello?")
+    ...     server.wait_for_hanging()
+    ...     answer.done()
+    ...     server.release()
+    ...     answer.result().response
+    False
+    'Hello! How can I help?'
+
 As a pytest fixture, for an application that calls the SDK's module functions:
 
     @pytest.fixture
@@ -332,9 +345,12 @@ class FakeOllama:
             Without it every model exists and can do everything.
         missing_models: Models that do not exist.
         port: The port; 0 for a free one.
+        keep_connections: Keep connections open between calls, as Ollama does. Without it each
+            ends with its answer, so that a client which is never closed (older SDKs have no way
+            to) leaves no open socket behind, of which Python would warn.
 
     Raises:
-        TypeError: If the script holds something that is no answer.
+        TypeError: If the script holds something that is no answer, or a name stands for a list.
 
     Example:
         >>> import ollama
@@ -352,11 +368,13 @@ class FakeOllama:
         models: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
         missing_models: Iterable[str] = (),
         port: int = 0,
+        keep_connections: bool = False,
     ) -> None:
         self._script = _script(script)
-        missing = frozenset(map(answers.full_name, missing_models))
+        missing = frozenset(map(answers.full_name, _list("missing_models", missing_models)))
         self._models = answers.Models(_capabilities(models), missing)
         self._port = port
+        self._keep_connections = keep_connections
         self._arrived = threading.Condition()
         self._requests: list[Request] = []
         self._used = 0
@@ -387,7 +405,7 @@ class FakeOllama:
         """
         if self._server is not None:
             raise RuntimeError("this FakeOllama runs already: stop() it first, or make another")
-        self._server = _Server(self._port, self._respond)
+        self._server = _Server(self._port, self._respond, keep=self._keep_connections)
         self._port = self._server.server_port
         return self
 
@@ -544,7 +562,15 @@ def _capabilities(
         return None
     if isinstance(models, Mapping):
         return {answers.full_name(name): tuple(able) for name, able in models.items()}
-    return dict.fromkeys(map(answers.full_name, models), answers.ALL_CAPABILITIES)
+    names = map(answers.full_name, _list("models", models))
+    return dict.fromkeys(names, answers.ALL_CAPABILITIES)
+
+
+def _list(argument: str, names: Iterable[str]) -> Iterable[str]:
+    """Refuse a single name, which would be taken for a list of letters."""
+    if isinstance(names, str):
+        raise TypeError(f"{argument} is a list: give [{names!r}]")
+    return names
 
 
 class _ScriptError(Exception):
@@ -616,7 +642,7 @@ def _(reply: Embeddings, request: Request) -> _Wire:
     if request.path == "/api/embeddings":
         return _encoded(answers.Content([{"embedding": vectors[0] if vectors else []}]))
     if request.path != "/api/embed":
-        raise _ScriptError("Embeddings cannot answer this; use Answer or Raw")
+        raise _ScriptError("Embeddings cannot answer this; use Answer, Raw or Default")
     end = _set(reply, ("total_duration", "load_duration", "prompt_eval_count"))
     return _encoded(answers.embeddings_answer(request.fields, vectors, end, _pace(reply)))
 
@@ -624,7 +650,7 @@ def _(reply: Embeddings, request: Request) -> _Wire:
 @_wire.register
 def _(reply: Answer, request: Request) -> _Wire:
     if request.path not in ("/api/chat", "/api/generate"):
-        raise _ScriptError("Answer cannot answer this; use Embeddings or Raw")
+        raise _ScriptError("Answer cannot answer this; use Embeddings, Raw or Default")
     if reply.tool_calls and request.path != "/api/chat":
         raise _ScriptError("only /api/chat knows tool calls; leave tool_calls out")
     said = answers.Said(
@@ -683,12 +709,12 @@ def _faulty(wire: _Wire, reply: Reply) -> _Wire:
     return replace(wire, blocks=[*wire.blocks[: reply.fail_after], _line(error) + b"\n"])
 
 
-def _sent(wire: _Wire, *, body: bool) -> list[bytes]:
+def _sent(wire: _Wire, *, body: bool, keep: bool) -> list[bytes]:
     """Frame an answer for HTTP/1.1: an item per block, and last what completes the body.
 
     The head goes out together with the first block, as Ollama's does.
     """
-    head = _head(wire)
+    head = _head(wire, keep=keep)
     if not body:
         return [head]
     if wire.chunked:
@@ -699,13 +725,14 @@ def _sent(wire: _Wire, *, body: bool) -> list[bytes]:
     return [head + items[0], *items[1:]]
 
 
-def _head(wire: _Wire) -> bytes:
+def _head(wire: _Wire, *, keep: bool) -> bytes:
     length = sum(map(len, wire.blocks))
     lines = [
         f"HTTP/1.1 {wire.status} {_PHRASES.get(wire.status, '')}",
         f"Content-Type: {wire.content_type}",
         f"Date: {formatdate(usegmt=True)}",
         "Transfer-Encoding: chunked" if wire.chunked else f"Content-Length: {length}",
+        *([] if keep else ["Connection: close"]),
     ]
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
 
@@ -771,9 +798,12 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024
 
-    def __init__(self, port: int, respond: Callable[[Request], tuple[Reply, _Wire]]) -> None:
+    def __init__(
+        self, port: int, respond: Callable[[Request], tuple[Reply, _Wire]], *, keep: bool
+    ) -> None:
         super().__init__((_LOOPBACK, port), _Handler)
         self.respond = respond
+        self.keep = keep
         self.gate = _Gate()
         self._connections: dict[threading.Thread, socket.socket] = {}
         self._listener = threading.Thread(
@@ -845,6 +875,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._play(*self.server.respond(request))
         except (_DisconnectError, ConnectionError):
             self.close_connection = True
+        self.close_connection |= not self.server.keep
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815  (stdlib's)
 
@@ -870,7 +901,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _play(self, reply: Reply, wire: _Wire) -> None:
         last = len(wire.blocks)
         self.server.gate.pause(reply.delay)
-        for index, item in enumerate(_sent(wire, body=self.command != "HEAD")):
+        items = _sent(wire, body=self.command != "HEAD", keep=self.server.keep)
+        for index, item in enumerate(items):
             if 0 < index < last:
                 self.server.gate.pause(reply.chunk_delay)
             if _due(reply.hang_after, index, last):
