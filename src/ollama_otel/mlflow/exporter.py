@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -33,10 +34,9 @@ from ollama_otel.mlflow.sinks import (
 )
 from ollama_otel.mlflow.translation import (
     FREE_PROVIDERS,
-    MAX_SESSION_ID,
-    clipped_sessions,
     exception_attributes,
     is_genai,
+    refused_attributes,
     root_attributes,
     translate_attributes,
     translate_name,
@@ -71,23 +71,29 @@ def translate_span(
     name = translate_name(span.name, attributes)
     if span.parent is None:
         translated = {**translated, **root_attributes(name, attributes)}
-    if translated is attributes:
+    if translated is attributes and name == span.name:
         return span
     status, events = _outcome(span) if is_genai(attributes) else (span.status, span.events)
-    return ReadableSpan(
-        name=name,
-        context=span.context,
-        parent=span.parent,
-        resource=span.resource,
-        attributes=translated,
-        events=events,
-        links=span.links,
-        kind=span.kind,
-        status=status,
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
-    )
+    return _like(span, name=name, attributes=translated, status=status, events=events)
+
+
+def _like(span: ReadableSpan, **changes: Any) -> ReadableSpan:
+    """Return the same span with other values in some places."""
+    same = {
+        "name": span.name,
+        "context": span.context,
+        "parent": span.parent,
+        "resource": span.resource,
+        "attributes": span.attributes,
+        "events": span.events,
+        "links": span.links,
+        "kind": span.kind,
+        "status": span.status,
+        "start_time": span.start_time,
+        "end_time": span.end_time,
+        "instrumentation_scope": span.instrumentation_scope,
+    }
+    return ReadableSpan(**{**same, **changes})
 
 
 def _outcome(span: ReadableSpan) -> tuple[Status, Sequence[Event]]:
@@ -106,7 +112,7 @@ def _outcome(span: ReadableSpan) -> tuple[Status, Sequence[Event]]:
 # Exporters ----------------------------------------------------------------------------------
 
 
-class _TranslatingExporter(SpanExporter):
+class _TranslatingExporter(SpanExporter, ABC):
     """What both exporters share: translation, faults that stay inside, and shutdown."""
 
     def __init__(self, free_providers: Collection[str]) -> None:
@@ -124,32 +130,29 @@ class _TranslatingExporter(SpanExporter):
             Whether they were delivered. What went wrong is logged, and never raised.
         """
         if self._shut_down:
-            self._warn("shutdown", f"{len(spans)} spans came after the exporter was shut down")
+            self._warn("shutdown", f"undelivered spans: {len(spans)}; the exporter is shut down")
             return SpanExportResult.FAILURE
         try:
             with suppress_instrumentation():
                 return self._deliver([self._translate(span) for span in spans])
         except DeliveryError as error:
-            self._warn(error.kind, f"{len(spans)} spans were not delivered: {error}")
+            self._warn(error.kind, f"undelivered spans: {len(spans)}; {error}")
         except Exception as error:  # noqa: BLE001  (the application must not feel our faults)
             report("delivering spans to MLflow", error)
         return SpanExportResult.FAILURE
 
     def _translate(self, span: ReadableSpan) -> ReadableSpan:
         try:
-            for name in clipped_sessions(span.attributes or {}):
-                self._warn(
-                    "session id",
-                    f"{name} is longer than the {MAX_SESSION_ID} characters that MLflow takes, "
-                    "and was cut: give the application shorter ones",
-                )
+            for name, kept in refused_attributes(span.attributes or {}).items():
+                done = "left out: it must be a JSON object of numbers" if kept is None else "cut"
+                self._warn(name, f"{name} of a span is what MLflow does not take, and was {done}")
             return translate_span(span, free_providers=self._free_providers)
         except Exception as error:  # noqa: BLE001  (an untranslated span is better than none)
             report("translating a span for MLflow", error)
             return span
 
-    def _deliver(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        raise NotImplementedError
+    @abstractmethod
+    def _deliver(self, spans: Sequence[ReadableSpan]) -> SpanExportResult: ...
 
 
 class MlflowSpanExporter(_TranslatingExporter):
@@ -231,8 +234,24 @@ def _encode(spans: Sequence[ReadableSpan]) -> "ExportTraceServiceRequest":
         request: ExportTraceServiceRequest = encode(spans)
     except Exception as error:  # noqa: BLE001  (one span that cannot be sent takes no other with it)
         report("encoding a span for MLflow", error)
-        request = encode([span for span in spans if _encodes(encode, span)])
+        mended = (span if _encodes(encode, span) else _mended(span) for span in spans)
+        request = encode([span for span in mended if _encodes(encode, span)])
     return request
+
+
+def _mended(span: ReadableSpan) -> ReadableSpan:
+    """Return a span whose texts OTLP can carry; the encoder itself leaves out odd attributes."""
+    description = span.status.description
+    return _like(
+        span,
+        name=_utf8(span.name),
+        status=Status(span.status.status_code, description and _utf8(description)),
+        events=[Event(_utf8(one.name), one.attributes, one.timestamp) for one in span.events],
+    )
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _encodes(encode: Callable[[Sequence[ReadableSpan]], object], span: ReadableSpan) -> bool:

@@ -349,16 +349,20 @@ _OVERLOADED: Final = 429
 
 def _store_error(error: Exception, uri: str) -> DeliveryError:
     """Say what went wrong in MLflow's store, whose errors come in many types."""
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415  (optional)
+
     shown = redacted(uri)
     if isinstance(error, ModuleNotFoundError):
         return misconfigured(
             f"the MLflow database {shown} needs the package {error.name}: pip install {error.name}"
         )
+    said = str(error).replace(uri, shown).partition("\n")[0]
     status = getattr(error, "get_http_status_code", lambda: _SERVER_FAULT)()
+    passing = status >= _SERVER_FAULT or status == _OVERLOADED
     return DeliveryError(
-        f"MLflow did not store the spans in {shown} ({type(error).__name__}: {error}); check "
+        f"MLflow did not store the spans in {shown} ({type(error).__name__}: {said}); check "
         "MLFLOW_TRACKING_URI, and whether the database can be reached and written",
-        retryable=status >= _SERVER_FAULT or status == _OVERLOADED,
+        retryable=passing and not isinstance(error, ArgumentError),
         kind="store",
     )
 

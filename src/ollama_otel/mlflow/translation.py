@@ -25,8 +25,8 @@ NOT_CAPTURED: Final = "[content not captured]"
 FREE_PROVIDERS: Final = frozenset({"ollama"})
 """Providers (``gen_ai.provider.name``) whose models cost nothing per token."""
 
-MAX_SESSION_ID: Final = 250
-"""Characters of a session id that MLflow stores; it refuses the whole batch for a longer one."""
+TRACE_NAME: Final = "mlflow.traceTag.mlflow.traceName"
+"""On the first span of a trace: the trace's name."""
 
 _CONVENTIONS: Final = (
     "https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai"
@@ -38,8 +38,15 @@ _MLFLOW_PAGE: Final = (
     f"{_MLFLOW}/server/js/src/shared/web-shared/model-trace-explorer/ModelTraceExplorer.utils.tsx"
 )
 
+_LARGEST_NUMBER: Final = 1 << 63
+"""Beyond it OTLP cannot carry an integer. NaN is not below it either."""
+
 _OPERATION: Final = "gen_ai.operation.name"
-_SESSION_IDS: Final = ("session.id", "gen_ai.conversation.id")
+_LONGEST: Final = {"session.id": 250, "gen_ai.conversation.id": 250, TRACE_NAME: 4096}
+"""Characters that MLflow takes. Source: mlflow/store/tracking/utils/trace_analytics.py"""
+
+_SUMS: Final = ("mlflow.chat.tokenUsage", "mlflow.llm.cost")
+"""What MLflow adds up over a trace. Source: mlflow/tracing/utils/__init__.py"""
 
 _REQUEST_OPTIONS: Final = {
     "gen_ai.request.temperature": "temperature",
@@ -82,7 +89,7 @@ class GenAiSpan:
         value = self.attributes.get(name)
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        return value if type(value) is int and 0 <= value < 1 << 63 else None
+        return value if type(value) is int and 0 <= value < _LARGEST_NUMBER else None
 
     def present(self, *names: str) -> bool:
         """Tell whether any of the attributes was recorded."""
@@ -224,7 +231,7 @@ def _documents(span: GenAiSpan) -> list[dict[str, Any]] | None:
 
 def _document(item: object) -> dict[str, Any]:
     if not isinstance(item, Mapping):
-        return {"page_content": item if isinstance(item, str) else encode(item), "metadata": {}}
+        return {"page_content": _as_text(item), "metadata": {}}
     content = next((item[key] for key in _DOCUMENT_TEXTS if isinstance(item.get(key), str)), "")
     metadata = {
         key: value
@@ -233,8 +240,12 @@ def _document(item: object) -> dict[str, Any]:
     }
     document: dict[str, Any] = {"page_content": content, "metadata": metadata}
     if item.get("id") is not None:
-        document["id"] = str(item["id"])
+        document["id"] = _as_text(item["id"])
     return document
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else encode(value)
 
 
 _DOCUMENT_TEXTS: Final = ("content", "page_content", "text")
@@ -305,6 +316,7 @@ _OTHER_KIND: Final = Kind(
     lambda span: _request(span) if span.messages else None,
     lambda span: _answer(span) if span.choices else None,
     f"{_CONVENTIONS}/gen-ai-spans.md",
+    conversation=False,
 )
 
 
@@ -361,6 +373,8 @@ RULES: Final = (
             "gen_ai.agent.description",
             "gen_ai.tool.call.arguments",
             "gen_ai.retrieval.query.text",
+            "gen_ai.retrieval.top_k",
+            "gen_ai.request.encoding_formats",
             *_REQUEST_OPTIONS,
         ),
         lambda span: span.kind.inputs(span),
@@ -435,9 +449,10 @@ def translate_attributes(
 ) -> Attributes:
     """Add MLflow's attributes to those of a GenAI span.
 
-    Everything that is there stays, an ``mlflow.*`` attribute that somebody set before too. The
-    attributes of other spans come back as they are. Malformed values never raise: what cannot
-    be read as the conventions have it is shown as the text that it is.
+    Everything that is there stays, an ``mlflow.*`` attribute that somebody set before too, except
+    what ``refused_attributes`` names. The attributes of other spans come back as they are.
+    Malformed values never raise: what cannot be read as the conventions have it is shown as the
+    text that it is.
 
     Args:
         attributes: the span's attributes.
@@ -450,20 +465,25 @@ def translate_attributes(
         >>> translate_attributes({"gen_ai.operation.name": "execute_tool"})["mlflow.spanType"]
         'TOOL'
     """
-    clipped = clipped_sessions(attributes)
+    refused = refused_attributes(attributes)
+    if refused:
+        kept = {**attributes, **refused}
+        attributes = {name: value for name, value in kept.items() if value is not None}
     if not is_genai(attributes):
-        return {**attributes, **clipped} if clipped else attributes
+        return attributes
     span = GenAiSpan(attributes, free_providers)
     added = {
         rule.writes: _written(rule, value)
         for rule in RULES
         if rule.writes not in attributes and (value := rule.value(span)) is not None
     }
-    return {**attributes, **_encodable(attributes), **clipped, **added}
+    return {**attributes, **_encodable(attributes), **added}
 
 
 def _written(rule: Rule, value: object) -> object:
-    return value if rule.plain or isinstance(value, int | float) else encode(value)
+    """Return what rides on the span: documents and texts as JSON, numbers as they are."""
+    number = isinstance(value, int | float) and abs(value) < _LARGEST_NUMBER
+    return value if rule.plain or number else encode(value)
 
 
 def _encodable(attributes: Attributes) -> dict[str, str]:
@@ -475,20 +495,33 @@ def _encodable(attributes: Attributes) -> dict[str, str]:
     }
 
 
-def clipped_sessions(attributes: Attributes) -> dict[str, str]:
-    """Return the session ids that are too long for MLflow, cut to what it takes.
-
-    MLflow refuses a whole batch for one of them.
+def refused_attributes(attributes: Attributes) -> dict[str, object]:
+    """Return the attributes for which MLflow would refuse a whole batch, and what may stand there.
 
     Args:
-        attributes: a span's attributes.
+        attributes: the attributes of any span.
+
+    Returns:
+        For each such attribute its beginning, where it is too long; None, where it must go.
     """
-    values = ((name, attributes.get(name)) for name in _SESSION_IDS)
-    return {
-        name: utf8(value[:MAX_SESSION_ID])
-        for name, value in values
-        if isinstance(value, str) and len(value) > MAX_SESSION_ID
+    refused: dict[str, object] = {
+        name: utf8(value[:length])
+        for name, length in _LONGEST.items()
+        if isinstance(value := attributes.get(name), str) and len(value) > length
     }
+    for name in _SUMS:
+        if name in attributes and not _is_sum(attributes[name]):
+            refused[name] = None
+    return refused
+
+
+def _is_sum(value: object) -> bool:
+    """Tell whether MLflow can add a value up: an object with nothing but numbers in it."""
+    decoded = decode(value)
+    return isinstance(decoded, Mapping) and all(
+        isinstance(number, int | float) and abs(number) < _LARGEST_NUMBER
+        for number in decoded.values()
+    )
 
 
 # Beside the attributes ----------------------------------------------------------------------
@@ -526,5 +559,4 @@ def root_attributes(name: str, attributes: Attributes) -> dict[str, str]:
         name: the span's name, translated.
         attributes: its attributes; what they say of the trace already is left to them.
     """
-    key = "mlflow.traceTag.mlflow.traceName"
-    return {} if key in attributes else {key: name}
+    return {} if TRACE_NAME in attributes else {TRACE_NAME: name[: _LONGEST[TRACE_NAME]]}
