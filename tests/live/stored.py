@@ -6,11 +6,10 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from mlflow import MlflowClient
-
 from .servers import wait_until
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Span, SpanEvent, Trace
 
 STORE_LIMIT = 20.0  # seconds from the end of an application until its traces can be read
@@ -30,7 +29,14 @@ VARYING = {
 
 def create_experiment(tracking_uri: str, name: str) -> str:
     """Create an experiment and return its id."""
-    return str(MlflowClient(tracking_uri).create_experiment(name))
+    return str(_client(tracking_uri).create_experiment(name))
+
+
+def _client(tracking_uri: str) -> MlflowClient:
+    # Imported here: it takes seconds, and the fast tests collect this folder too.
+    from mlflow import MlflowClient  # noqa: PLC0415 - see above
+
+    return MlflowClient(tracking_uri)
 
 
 def stored_traces(tracking_uri: str, experiment: str, count: int) -> list[dict[str, Any]]:
@@ -52,7 +58,7 @@ def finished_traces(tracking_uri: str, experiment: str, count: int) -> list[Trac
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what MLflow's own store warns of is no affair of ours
-        client = MlflowClient(tracking_uri)
+        client = _client(tracking_uri)
         wait_until(complete, f"{count} traces in {experiment!r} of {tracking_uri}", STORE_LIMIT)
     return sorted(found, key=_start)
 

@@ -31,6 +31,8 @@ CALLS = (
     *("plain", "streamed", "thinking", "tool call", "tool result", "structured", "cut short"),
     *("missing model", "asynchronous", "streamed asynchronously"),
 )
+# MLflow itself would say when it creates a database.
+QUIET = TRACES_ONLY | {"MLFLOW_LOGGING_LEVEL": "WARNING"}
 
 
 @dataclass(frozen=True)
@@ -53,58 +55,65 @@ class Arrived:
 
 
 def zero_code_over_http(world: World) -> Arrived:
+    return zero_code(world, world.mlflow, "zero code over http")
+
+
+def zero_code_to_sqlite(world: World) -> Arrived:
+    return zero_code(world, sqlite_in(world), "zero code to sqlite")
+
+
+def zero_code(world: World, tracking_uri: str, experiment: str) -> Arrived:
     ended = run_instrumented(
         CONVERSATION,
         world.ollama,
         OTEL_TRACES_EXPORTER="mlflow",
-        MLFLOW_TRACKING_URI=world.mlflow,
-        MLFLOW_EXPERIMENT_NAME="zero code",
-        **TRACES_ONLY,
+        MLFLOW_TRACKING_URI=tracking_uri,
+        MLFLOW_EXPERIMENT_NAME=experiment,
+        **QUIET,
     )
-    return Arrived(ended, stored_traces(world.mlflow, "zero code", len(CALLS)), LAUNCHED)
+    return Arrived(ended, stored_traces(tracking_uri, experiment, len(CALLS)), LAUNCHED)
 
 
 def exporter_class_to_sqlite(world: World) -> Arrived:
-    store = f"sqlite:///{world.directory / 'mlflow.db'}"
+    store, experiment = sqlite_in(world), "exporter class to sqlite"
     ended = run_as_it_is(
         "with_exporter.py",
         *(store, str(APPS / CONVERSATION), world.ollama),
-        MLFLOW_EXPERIMENT_NAME="exporter class",
-        MLFLOW_LOGGING_LEVEL="WARNING",  # MLflow says when it creates a database
-        **TRACES_ONLY,
+        MLFLOW_EXPERIMENT_NAME=experiment,
+        **QUIET,
     )
-    return Arrived(ended, stored_traces(store, "exporter class", len(CALLS)), RESOURCE)
+    return Arrived(ended, stored_traces(store, experiment, len(CALLS)), RESOURCE)
+
+
+def sqlite_in(world: World) -> str:
+    return f"sqlite:///{world.directory / 'mlflow.db'}"
 
 
 def collector_over_grpc(world: World) -> Arrived:
-    experiment = create_experiment(world.mlflow, "collector over grpc")
-    endpoint = world.collector(world.mlflow, experiment).grpc
-    ended = run_instrumented(
-        CONVERSATION,
-        world.ollama,
-        OTEL_TRACES_EXPORTER="mlflow_otlp",
-        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
-        **TRACES_ONLY,
-    )
-    return Arrived(ended, stored_traces(world.mlflow, "collector over grpc", len(CALLS)), LAUNCHED)
+    return through_collector(world, "grpc", "collector over grpc")
 
 
 def collector_over_http(world: World) -> Arrived:
-    experiment = create_experiment(world.mlflow, "collector over http")
-    endpoint = world.collector(world.mlflow, experiment).http
+    return through_collector(world, "http/protobuf", "collector over http")
+
+
+def through_collector(world: World, protocol: str, experiment: str) -> Arrived:
+    collector = world.collector(world.mlflow, create_experiment(world.mlflow, experiment))
+    endpoints = {"grpc": collector.grpc, "http/protobuf": collector.http}
     ended = run_instrumented(
         CONVERSATION,
         world.ollama,
         OTEL_TRACES_EXPORTER="mlflow_otlp",
-        OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
-        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
-        **TRACES_ONLY,
+        OTEL_EXPORTER_OTLP_ENDPOINT=endpoints[protocol],
+        OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+        **QUIET,
     )
-    return Arrived(ended, stored_traces(world.mlflow, "collector over http", len(CALLS)), LAUNCHED)
+    return Arrived(ended, stored_traces(world.mlflow, experiment, len(CALLS)), LAUNCHED)
 
 
 ROADS = (
     zero_code_over_http,
+    zero_code_to_sqlite,
     exporter_class_to_sqlite,
     collector_over_grpc,
     collector_over_http,
