@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry.trace import StatusCode
 from opentelemetry.util.genai.types import ContentCapturingMode
 from opentelemetry.util.genai.utils import get_content_capturing_mode
 
@@ -62,7 +63,7 @@ class Application:
 
     def streamed_chat(self) -> str:
         """Ask, and get the answer word by word."""
-        stream = self.client.chat(self.model, [_question(SKY_QUESTION)], stream=True)
+        stream = self.client.chat(self.model, [_message("user", SKY_QUESTION)], stream=True)
         return "".join(chunk.message.content or "" for chunk in stream)
 
     def thinking(self) -> str:
@@ -71,20 +72,22 @@ class Application:
 
     def tool_calling_loop(self) -> str:
         """Let the model call a function until it knows the answer."""
+        messages: list[Mapping[str, Any] | Message] = [_message("user", TIP_QUESTION)]
         with self.tracer.start_as_current_span("ToolCallingLoop") as loop:
             # On a span of the program's own, MLflow's attributes say what MLflow shows.
             loop.set_attribute("mlflow.spanType", "CHAIN")
-            _record(loop, "mlflow.spanInputs", {"question": TIP_QUESTION})
-            answer = self._converse([_question(TIP_QUESTION)])
-            _record(loop, "mlflow.spanOutputs", answer)
-            return answer
+            _record(loop, "mlflow.spanInputs", {"messages": messages})
+            answer = self._converse(messages)
+            _record(loop, "mlflow.spanOutputs", {"messages": [_message("assistant", answer)]})
+            loop.set_status(StatusCode.OK)
+        return answer
 
     def missing_model(self) -> str:
         """Ask a model that is not there, which fails."""
         return self._ask("Is anybody there?", model=MISSING_MODEL)
 
     def _ask(self, question: str, model: str | None = None, **options: Any) -> str:
-        answer = self.client.chat(model or self.model, [_question(question)], **options)
+        answer = self.client.chat(model or self.model, [_message("user", question)], **options)
         return answer.message.content or ""
 
     def _converse(self, messages: "list[Mapping[str, Any] | Message]") -> str:
@@ -108,8 +111,8 @@ class Application:
         return {"role": "tool", "tool_name": name, "content": result}
 
 
-def _question(text: str) -> Mapping[str, Any]:
-    return {"role": "user", "content": text}
+def _message(role: str, content: str) -> Mapping[str, Any]:
+    return {"role": role, "content": content}
 
 
 def _record(span: "Span", attribute: str, content: object) -> None:

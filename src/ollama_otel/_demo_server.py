@@ -61,7 +61,7 @@ def serving(model: str | None = None, *, stand_in: bool = False) -> Iterator[Ser
     """
     try:
         server = None if stand_in else _running(model)
-        reason = "No Ollama wanted"
+        reason = "Ollama is not looked for"
     except _NoOllamaError as error:
         server, reason = None, str(error)
     if server is not None:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -34,6 +35,7 @@ DEFAULT_TRACKING_URI: Final = "sqlite:///ollama-otel-demo.db"
 
 _SETTING: Final = "MLFLOW_TRACKING_URI"
 _PORTS: Final = range(5000, 5020)
+_LONGEST_REASON: Final = 200
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/]*@")
 
 
@@ -137,10 +139,10 @@ class Store:
         except DeliveryError as error:
             raise StoreError(str(error)) from error
         except Exception as error:
-            reason = str(error).partition("\n")[0]
+            reason = textwrap.shorten(str(error).partition("\n")[0], _LONGEST_REASON)
             raise StoreError(
-                f"MLflow cannot use {without_credentials(self._uri)} ({reason}); check it, or name "
-                f"another place with --tracking-uri or {_SETTING}"
+                f"MLflow cannot use {without_credentials(self._uri)} ({reason}); mend that, or "
+                f"name another place with --tracking-uri or {_SETTING}"
             ) from error
 
     @contextmanager

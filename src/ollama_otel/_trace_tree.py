@@ -45,7 +45,7 @@ class SpanNode:
     input_tokens: int | None = None
     output_tokens: int | None = None
     error: str | None = None
-    children: Sequence["SpanNode"] = ()
+    children: tuple["SpanNode", ...] = ()
 
     def walk(self) -> Iterator["SpanNode"]:
         """Visit this span and all below it."""
@@ -64,7 +64,7 @@ class TraceTree:
     """
 
     name: str
-    roots: Sequence[SpanNode] = ()
+    roots: tuple[SpanNode, ...] = ()
 
     def walk(self) -> Iterator[SpanNode]:
         """Visit all its spans."""
@@ -84,7 +84,7 @@ def trace_tree(trace: "Trace") -> TraceTree:
     for span in spans:
         below[span.parent_id if span.parent_id in known else None].append(span)
     name = trace.info.tags.get(_TRACE_NAME) or trace.info.trace_id
-    return TraceTree(name, [_node(span, below) for span in below[None]])
+    return TraceTree(name, tuple(_node(span, below) for span in below[None]))
 
 
 def _node(span: "Span", below: "Mapping[str | None, Sequence[Span]]") -> SpanNode:
@@ -97,7 +97,7 @@ def _node(span: "Span", below: "Mapping[str | None, Sequence[Span]]") -> SpanNod
         input_tokens=usage.get("input_tokens"),
         output_tokens=usage.get("output_tokens"),
         error=_error(span),
-        children=[_node(child, below) for child in below.get(span.span_id, ())],
+        children=tuple(_node(child, below) for child in below.get(span.span_id, ())),
     )
 
 
@@ -139,7 +139,8 @@ def lines(trees: Iterable[TraceTree], width: int, glyphs: Glyphs = GLYPHS) -> It
     longest = max((cell_len(row.guides + row.name) for row in rows), default=0)
     name_width = min(longest, width - _total_width(columns))
     titles = [column.justified(column.title) for column in columns]
-    yield _line(Text(), titles, name_width, "dim")
+    if titles:
+        yield _line(Text(), titles, name_width, "dim")
     for row in rows:
         if row.span is None:
             yield _line(Text(row.name, "bold"), (), width)
@@ -197,6 +198,7 @@ _COLUMNS: Final = (
 )
 _GAP: Final = "  "
 _NARROWEST_NAME: Final = 24
+_NARROWEST_MESSAGE: Final = 8
 
 
 def _total_width(columns: Sequence[_Column]) -> int:
@@ -221,7 +223,7 @@ def _line(name: Text, cells: Iterable[str], name_width: int, style: str = "") ->
 def _complaint(error: str, before: str, width: int, glyphs: Glyphs) -> Iterator[Text]:
     """Draw an error's message, over as many lines as it needs."""
     mark = f"{glyphs.bad} "
-    room = max(width - len(before) - len(mark), _NARROWEST_NAME)
+    room = max(width - len(before) - len(mark), _NARROWEST_MESSAGE)
     for text in textwrap.wrap(error, room):
         yield Text.assemble((before, "dim"), (mark + text, "red"))
         mark = " " * len(mark)
