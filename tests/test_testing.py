@@ -803,7 +803,8 @@ def test_requests_are_recorded_as_they_came() -> None:
         httpx.post(f"{server.url}/api/generate?x=1", json={"model": "m"}, headers={"X-Trace": "7"})
         ask(server, "POST", "/api/chat", "no json")
         ask(server, "DELETE", "/api/delete")
-        generate, garbled, empty = server.requests
+        ask(server, "POST", "/api/chat", {"stream": False})
+        generate, garbled, empty, plain = server.requests
 
     assert (generate.headers["x-trace"], generate.headers["content-type"]) == (
         "7",
@@ -814,6 +815,7 @@ def test_requests_are_recorded_as_they_came() -> None:
     assert garbled == Request("POST", "/api/chat", "no json", garbled.headers)
     assert (garbled.model, garbled.fields) == ("", {})
     assert empty == Request("DELETE", "/api/delete", None, empty.headers)
+    assert (plain.model, plain.streamed) == ("", False)
 
 
 def test_a_record_cannot_be_changed() -> None:
@@ -868,7 +870,8 @@ def test_a_test_can_wait_for_requests() -> None:
         waiting = pool.submit(server.wait_for_requests, 2)
         ask(server, "GET", "/api/version")
         ask(server, "GET", "/api/tags")
-        assert [request.path for request in waiting.result()] == ["/api/version", "/api/tags"]
+        received = waiting.result(timeout=5)
+        assert [request.path for request in received] == ["/api/version", "/api/tags"]
         with pytest.raises(TimeoutError, match=r"2 of 3 requests arrived in 0\.01 s"):
             server.wait_for_requests(3, timeout=0.01)
 
@@ -884,8 +887,11 @@ def test_a_script_is_used_up_one_answer_per_call(*, asynchronous: bool, stream: 
     script = [Answer("One."), Answer("Two."), Embeddings([[0.5, 0.25]]), Default()]
     with FakeOllama(script) as server:
         first = chat(server, **options)
-        for method in ("list", "ps"):
-            sdk(server, method, asynchronous=asynchronous)
+        sdk(server, "list", asynchronous=asynchronous)
+        sdk(server, "ps", asynchronous=asynchronous)
+        sdk(server, "show", model="m", asynchronous=asynchronous)
+        ask(server, "GET", "/api/version")
+        ask(server, "GET", "/")
         second = sdk(server, "generate", model="m", prompt="x", **options)
         before = server.unused
         [third] = sdk(server, "embed", model="m", input="x", asynchronous=asynchronous)
@@ -1261,9 +1267,10 @@ def test_a_plain_answer_can_be_dropped(*, asynchronous: bool) -> None:
 @both_clients
 @pytest.mark.parametrize("after", [0, 1, 10])
 def test_a_hanging_stream_goes_on_when_released(*, asynchronous: bool, after: int) -> None:
-    with FakeOllama([Default(hang_after=after)]) as server, ThreadPoolExecutor(1) as pool:
+    with FakeOllama([Default(hang_after=after)]) as server, ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(server.wait_for_hanging)
         answer = pool.submit(chat, server, stream=True, asynchronous=asynchronous)
-        server.wait_for_hanging()
+        waiting.result(timeout=5)
         assert not answer.done()
         server.release()
         assert spoken(answer.result()) == [*SKY_WORDS, ""]

@@ -795,8 +795,7 @@ class _Gate:
 class _Server(ThreadingHTTPServer):
     """A listener and a thread per connection, all of which can be ended at any time."""
 
-    daemon_threads = True
-    request_queue_size = 1024
+    request_queue_size = 1024  # with the usual 5, a burst of clients waits for seconds
 
     def __init__(
         self, port: int, respond: Callable[[Request], tuple[Reply, _Wire]], *, keep: bool
