@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ollama_otel._internal_errors import RAISE_ERRORS
 from ollama_otel.testing import FakeOllama
 
 pytestmark = [pytest.mark.wheel, pytest.mark.timeout(600)]
@@ -38,15 +39,17 @@ class Environment:
         return self.folder / "work"
 
     def install(self, *requirements: str) -> None:
-        command = [str(UV), "pip", "install", "--quiet", "--python", str(self.folder / "bin/python")]
-        subprocess.run([*command, *requirements], check=True)
+        subprocess.run([*self._uv("install"), *requirements], check=True)
+
+    def _uv(self, command: str) -> list[str]:
+        return [str(UV), "pip", command, "--quiet", "--python", str(self.folder / "bin/python")]
 
     def run(
         self, *command: str, variables: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
         # Our errors stay quiet, as they do for users.
-        kept = {key: value for key, value in os.environ.items() if key != "OLLAMA_OTEL_RAISE_ERRORS"}
+        kept = {name: os.environ[name] for name in os.environ if name != RAISE_ERRORS}
         return subprocess.run(
             command,
             cwd=self.home,
@@ -58,13 +61,15 @@ class Environment:
         )
 
     def packages(self) -> set[str]:
-        command = [str(UV), "pip", "list", "--quiet", "--python", str(self.folder / "bin/python")]
-        listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        listing = subprocess.run(
+            self._uv("list"), capture_output=True, text=True, check=True
+        ).stdout
         return {line.split()[0].lower() for line in listing.splitlines()[2:]}
 
 
 def environment(folder: Path, *requirements: str) -> Environment:
-    subprocess.run([str(UV), "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+    command = [str(UV), "venv", "--quiet", "--python", sys.executable, str(folder)]
+    subprocess.run(command, check=True)
     made = Environment(folder)
     made.home.mkdir()
     made.install(*requirements)
@@ -140,9 +145,7 @@ def test_the_base_install_works_alone(base: Environment) -> None:
         ),
     ],
 )
-def test_a_missing_extra_is_named(
-    command: Sequence[str], missing: str, base: Environment
-) -> None:
+def test_a_missing_extra_is_named(command: Sequence[str], missing: str, base: Environment) -> None:
     """One line that says what to install."""
     done = base.run(*command)
 
@@ -181,11 +184,25 @@ def test_the_readmes_commands_do_what_it_says(full: Environment) -> None:
     assert shell
     with FakeOllama() as server:
         for block in shell:
-            # The index has no release of ours yet: the wheel that was built stands in.
-            installed = block.replace("pip install", f"{UV} pip install --offline --python python")
-            installed = installed.replace('"ollama-otel[', f'"{built("*.whl")}[')
+            # The wheel that was built stands in for the release; the environment has it already.
+            _, installs, commands = block.partition('pip install "ollama-otel[mlflow]"')
+            assert installs
             done = full.run(
-                *("bash", "-euo", "pipefail", "-c", installed),
+                *("bash", "-euo", "pipefail", "-c", commands),
                 variables={"OLLAMA_HOST": server.url},
             )
-            assert (done.returncode, done.stderr) == (0, ""), block
+            assert (done.returncode, "ollama" in done.stderr) == (0, False), done.stderr
+            assert "MLflow" in done.stdout
+    read = full.run("python", "-c", _READ)
+    assert read.stdout.split(",") == ["chat llama3.2", "OK", "Briefly describe the components"]
+
+
+_READ = """
+import mlflow
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+(trace,) = mlflow.search_traces(
+    experiment_ids=[mlflow.get_experiment_by_name("my-app").experiment_id], return_type="list"
+)
+name = trace.info.tags["mlflow.traceName"]
+print(name, trace.info.state.value, trace.info.request_preview[:31], sep=",", end="")
+"""

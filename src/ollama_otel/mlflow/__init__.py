@@ -19,5 +19,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        try:
+            return getattr(import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"{name} needs the package {error.name}: pip install 'ollama-otel[otlp]'"
+            ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
