@@ -86,12 +86,20 @@ def test_pictures_and_sounds_are_shown(part: Json, block: Json) -> None:
             "[image/png, 10 characters that are not base64]",
         ),
         (
+            {"type": "blob", "modality": "image", "content": "not base64!!"},
+            "[image, 12 characters that are not base64]",
+        ),
+        (
             {"type": "blob", "modality": "video", "mime_type": "video/mp4", "content": WAV},
             "[video/mp4, 4 bytes, sha256 " + hashlib.sha256(b"RIFF").hexdigest() + "]",
         ),
         (
             {"type": "uri", "modality": "image", "uri": "ni:///sha-256;abc?size=9"},
             "[image: ni:///sha-256;abc?size=9]",
+        ),
+        (
+            {"type": "uri", "modality": "image", "uri": "data:image/png;base64," + BIG},
+            "[image: data:image/png;base64," + BIG[:978] + "]",
         ),
         (
             {"type": "uri", "modality": "document", "uri": "https://example.org/a.pdf"},
@@ -205,6 +213,13 @@ def test_a_result_finds_its_call_by_id() -> None:
         ("b", "2"),
         ("a", "1"),
     ]
+
+
+def test_a_result_s_id_counts_for_more_than_its_name() -> None:
+    """Two calls of one tool, answered in the other order."""
+    asked = said("assistant", call("tip", "a"), call("tip", "b"))
+
+    assert answered(asked, said("tool", result("2", "b"), name="tip")) == [("b", "2")]
 
 
 def test_a_result_without_id_finds_its_call_by_name() -> None:

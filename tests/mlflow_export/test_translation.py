@@ -193,6 +193,17 @@ def test_a_cut_conversation_is_read_as_far_as_it_goes() -> None:
     ]
 
 
+@pytest.mark.parametrize("length", range(5))
+def test_half_an_escaped_character_goes_and_the_text_before_it_stays(length: int) -> None:
+    """JSON writes a letter like ü in six characters, and the cut comes between them."""
+    whole = json.dumps([said("user", text("C:\\Grün"))])
+    cut = whole[: whole.index("\\u00fc") + 1 + length]
+
+    assert inputs({**CHAT, "gen_ai.input.messages": cut})["messages"] == [
+        {"role": "user", "content": "C:\\Gr… [cut]"}
+    ]
+
+
 @pytest.mark.parametrize("length", range(1, len(CONVERSATION)))
 def test_wherever_it_is_cut_the_page_draws_it(length: int) -> None:
     """And no word that came before the cut is lost."""

@@ -70,25 +70,25 @@ def _parsed_or_none(text: str) -> tuple[object] | None:
 def _mended(text: str) -> Iterator[str]:
     """Close what a cut left open: first right at the cut, then after the last whole value."""
     still_open: list[str] = []
-    closed: list[str] = []
     whole = 0
     tail = text
     for match in _TOKEN.finditer(text):
         found = match[0]
         if found in _CLOSERS:
             still_open.append(_CLOSERS[found])
-            whole, closed = match.end(), []
+            whole = match.end()
         elif found == ",":
-            whole, closed = match.start(), []
+            whole = match.start()
         elif found in ("]", "}"):
             if not still_open:
                 return
-            closed.append(still_open.pop())
+            still_open.pop()
         elif not match["end"]:
             tail = _HALF_ESCAPE.sub(r"\1", text[: match.end()]) + CUT_MARK + '"'
     if still_open:
-        yield tail + "".join(reversed(still_open))
-        yield text[:whole] + "".join(reversed([*still_open, *reversed(closed)]))
+        closing = "".join(reversed(still_open))
+        yield tail + closing
+        yield text[:whole] + closing
 
 
 def encode(value: object) -> str:
