@@ -37,7 +37,7 @@ VERSIONS_OF: Final = ("ollama", "opentelemetry-sdk", "wrapt", "httpx", "pydantic
 """Packages that must be the same everywhere for the figures to be comparable."""
 
 _WARM_UP: Final = 5
-_WINDOWS: Final = 3
+_WINDOWS: Final = 10
 
 Call: TypeAlias = Callable[[], object]
 
@@ -154,19 +154,21 @@ class Spans:
 
 
 class Recorder:
-    """OpenTelemetry set up as an application would, in one of three modes.
+    """OpenTelemetry set up as an application would, in one of its modes.
 
     Args:
-        mode: ``recording``, ``sampled out`` or ``no SDK``.
+        mode: ``recording`` (traces only), ``with metrics``, ``sampled out`` or ``no SDK``.
     """
 
     def __init__(self, mode: str) -> None:
         self.spans = Spans()
-        self._records = mode == "recording"
+        self._records = mode in {"recording", "with metrics"}
         if mode != "no SDK":
-            self._set_up_sdk()
+            self._set_up_traces()
+        if mode == "with metrics":
+            _set_up_metrics()
 
-    def _set_up_sdk(self) -> None:
+    def _set_up_traces(self) -> None:
         from opentelemetry import trace  # noqa: PLC0415  ("no SDK" must not load it)
         from opentelemetry.sdk.trace import TracerProvider, sampling  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
@@ -184,6 +186,14 @@ class Recorder:
     def expects(self, calls: int) -> int:
         """Return how many spans some instrumented calls must make."""
         return calls if self._records else 0
+
+
+def _set_up_metrics() -> None:
+    from opentelemetry import metrics  # noqa: PLC0415
+    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: PLC0415
+
+    metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()]))
 
 
 class Patches:
