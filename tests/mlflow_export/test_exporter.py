@@ -158,6 +158,32 @@ def test_many_threads_find_one_sink(genai: GenAi, server: FakeMlflow) -> None:
     assert server.asked.count(f"POST {API}/create") == 1
 
 
+def test_a_forked_worker_begins_anew(
+    genai: GenAi, server: FakeMlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its parent was at when it forked, and with connections of its own."""
+    forked = MlflowSpanExporter(server.uri)
+    assert forked.export([genai.chat()]) is SUCCESS
+    parents = forked._find_sink()
+    forked._lock.acquire()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+
+    assert forked.export([genai.chat()]) is SUCCESS
+    assert forked._find_sink() is not parents
+
+
+def test_a_forked_worker_keeps_the_place_that_was_given(
+    genai: GenAi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no other."""
+    sink = KeptSink()
+    forked = MlflowSpanExporter(sink=sink)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+
+    assert forked.export([genai.chat()]) is SUCCESS
+    assert len(sink.delivered) == 1
+
+
 # Faults -------------------------------------------------------------------------------------
 
 
@@ -541,6 +567,34 @@ def test_an_otlp_exporter_that_cannot_be_built_stays_inside(
 
 
 # Zero code ----------------------------------------------------------------------------------
+
+LAST_WORDS = """
+import sys
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from ollama_otel.mlflow import MlflowSpanExporter
+provider = TracerProvider(resource=Resource({}))
+provider.add_span_processor(BatchSpanProcessor(MlflowSpanExporter(sys.argv[1])))
+provider.get_tracer("shop").start_span("last words").end()
+"""
+
+
+def test_a_short_application_delivers_while_the_interpreter_shuts_down(
+    database: str, tmp_path: Path
+) -> None:
+    """mlflow is imported for the first time then, and threads can no longer be registered."""
+    run = subprocess.run(
+        [sys.executable, "-c", LAST_WORDS, database],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "undelivered" not in run.stderr
+    assert [trace["spans"][0]["name"] for trace in traces(database)] == ["last words"]
+
 
 PROGRAM = """
 from opentelemetry import trace

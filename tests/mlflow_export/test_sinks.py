@@ -1,6 +1,7 @@
 """Which place a tracking URI names, and how a server takes spans."""
 
 import base64
+import contextlib
 import gzip
 import logging
 import os
@@ -502,12 +503,25 @@ def test_a_server_that_is_not_there_is_said_to_be(
     assert (error.retryable, error.kind, caplog.records) == (True, "unreachable", [])
 
 
+def waiting_connections(listener: socket.socket) -> int:
+    """How many connections were made to a socket that accepted none of them."""
+    listener.setblocking(False)  # noqa: FBT003  (the socket module's own signature)
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
+            count += 1
+    return count
+
+
 def test_a_server_that_does_not_answer_is_given_up(request_: ExportTraceServiceRequest) -> None:
     """After the timeout, once: it may be at work on the first request."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         error = refusal(OtlpHttpSink(uri, timeout=0.1), request_)
+        tries = waiting_connections(silent)
 
+    assert tries == 1
     assert "did not answer in 0.1 s (ReadTimeout)" in str(error)
     assert (error.retryable, error.kind) == (True, "slow")
 

@@ -341,6 +341,24 @@ def test_a_folder_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
         StoreSink(f"sqlite:///{tmp_path}/missing/mlflow.db")
 
 
+def test_a_password_in_the_store_s_own_words_is_left_out(
+    genai: GenAi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address stands in many an error."""
+    uri = "postgresql://user:secret@db/mlflow"
+
+    def fail(_uri: str) -> None:
+        raise RuntimeError(f"cannot connect to {uri}\nwith a long story")
+
+    monkeypatch.setattr("mlflow.tracing.client.TracingClient", fail)
+
+    assert str(refusal(uri, genai)) == (
+        "MLflow did not store the spans in postgresql://db/mlflow (RuntimeError: cannot connect to "
+        "postgresql://db/mlflow); check MLFLOW_TRACKING_URI, and whether the database can be "
+        "reached and written"
+    )
+
+
 def test_a_driver_that_is_not_installed_is_named(
     genai: GenAi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,21 @@ def test_what_somebody_told_mlflow_already_is_kept() -> None:
     assert translated["mlflow.llm.model"] == '"llama3.2"'
 
 
+def test_an_answer_counts_its_calls_on_from_the_request_s() -> None:
+    """Even where somebody told MLflow the inputs, and ours are not needed."""
+    call = {"type": "tool_call", "name": "tip"}
+    span = {
+        **CHAT,
+        "gen_ai.input.messages": json.dumps([said("assistant", call)]),
+        "gen_ai.output.messages": json.dumps([said("assistant", call)]),
+        "mlflow.spanInputs": "{}",
+    }
+
+    outputs = json.loads(translate_attributes(span)["mlflow.spanOutputs"])
+
+    assert outputs["choices"][0]["message"]["tool_calls"][0]["id"] == "call_1"
+
+
 def test_which_providers_are_free_can_be_said() -> None:
     """Another local server costs nothing either, once it is named."""
     local = {
@@ -276,6 +291,19 @@ def test_documents_of_any_shape_are_kept() -> None:
         {"page_content": "t", "metadata": {}, "id": json.dumps(hex(10**5000))},
         {"page_content": "p", "metadata": {}},
     ]
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, -(2**63), 2**2000, 1e300, 0.5, True])
+def test_a_result_that_is_a_number_stays_one_as_far_as_otlp_goes(number: float) -> None:
+    """An integer of more than 64 bits would be dropped by the encoder."""
+    attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.call.result": json.dumps(number),
+    }
+    told = translate_attributes(attributes)["mlflow.spanOutputs"]
+
+    assert told == (number if abs(number) < 2**63 else json.dumps(number))
+    assert type(told) in (type(number), str)
 
 
 def test_numbers_that_json_does_not_have_become_texts() -> None:

@@ -8,6 +8,9 @@ that raised there would turn off all of OpenTelemetry in that process, so faults
 are logged and the exporter stays; the settings count as they are when the first span is sent.
 """
 
+# A short application exports while the interpreter shuts down. What mlflow needs of this module
+# can no longer be imported then.
+import concurrent.futures.thread  # noqa: F401  (see above)
 import logging
 import os
 import threading
@@ -188,9 +191,15 @@ class MlflowSpanExporter(_TranslatingExporter):
         super().__init__(free_providers)
         self._tracking_uri = tracking_uri
         self._experiment = (experiment_name, experiment_id)
-        self._sink = sink
-        self._lock = threading.Lock()
+        self._given_sink = sink
+        self._begin()
         self._check_settings()
+
+    def _begin(self) -> None:
+        """Start without a sink of our own, and with a lock that nobody holds."""
+        self._sink = self._given_sink
+        self._lock = threading.Lock()
+        self._process = os.getpid()
 
     def _check_settings(self) -> None:
         """Log at the start what can be known to be wrong at the start."""
@@ -207,6 +216,9 @@ class MlflowSpanExporter(_TranslatingExporter):
         return SpanExportResult.SUCCESS
 
     def _find_sink(self) -> SpanSink:
+        if self._process != os.getpid():
+            # A forked worker: another thread of its parent may have held the lock for ever.
+            self._begin()
         with self._lock:
             if self._sink is None:
                 uri = tracking_uri_from_settings(self._tracking_uri)
