@@ -72,7 +72,7 @@ class Counterpart:
         if found is None:
             raise CounterpartUnavailableError(
                 f"{self.on_path[0]} is neither on PATH nor in {cache_directory()}; "
-                f"run: python {Path(__file__).name} prepare (in {Path(__file__).parent})"
+                "run: make counterparts"
             )
         return found
 
