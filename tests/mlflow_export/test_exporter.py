@@ -673,6 +673,17 @@ def test_the_package_has_these_names_and_no_others() -> None:
         _ = ollama_otel.mlflow.nothing
 
 
+def test_without_the_sdk_the_package_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base install does without it."""
+    monkeypatch.delitem(sys.modules, "ollama_otel.mlflow.exporter")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+
+    with pytest.raises(
+        ImportError, match=r"needs the package .*: pip install 'ollama-otel\[otlp\]'"
+    ):
+        _ = ollama_otel.mlflow.MlflowSpanExporter
+
+
 def test_our_logger_is_under_the_package_s_name() -> None:
     """One name silences or routes all of it."""
     assert logging.getLogger("ollama_otel") in _parents(exporter._logger)

@@ -167,6 +167,13 @@ def test_messages_in_other_shapes_are_read_too(message: object) -> None:
     assert messages(message) == [{"role": "user", "content": "hi"}]
 
 
+def test_one_message_alone_is_a_conversation() -> None:
+    """Without the list around it."""
+    sent = '{"role": "user", "parts": [{"type": "text", "content": "hi"}]}'
+
+    assert Conversation().messages(sent) == [{"role": "user", "content": "hi"}]
+
+
 def test_a_message_that_says_nothing_is_still_a_message() -> None:
     """MLflow's previews look for content in every one."""
     assert messages({"role": "user"}, {}) == [

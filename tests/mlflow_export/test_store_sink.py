@@ -177,12 +177,13 @@ def test_a_tree_keeps_its_shape(genai: GenAi, database: str) -> None:
     [
         ("span.type = 'CHAT_MODEL'", ["chat llama3.2", "chat nope"]),
         ("span.type = 'TOOL'", ["calculate_tip"]),
+        ("span.type = 'CHAIN'", ["Loop"]),
         ("span.name = 'calculate_tip'", ["calculate_tip"]),
         ("trace.name = 'chat nope'", ["chat nope"]),
         ("trace.status = 'ERROR'", ["chat nope"]),
         ("metadata.`mlflow.trace.session` = 's-1'", ["chat llama3.2"]),
         ("metadata.`mlflow.trace.user` = 'ada'", ["chat llama3.2"]),
-        ("tag.`service.name` = 'shop'", ["chat llama3.2", "calculate_tip", "chat nope"]),
+        ("tag.`service.name` = 'shop'", ["chat llama3.2", "calculate_tip", "chat nope", "Loop"]),
         ("span.attributes.mlflow.llm.model LIKE '%nope%'", ["chat nope"]),
     ],
 )
@@ -193,6 +194,7 @@ def test_search_finds_what_was_stored(
     genai.chat(attributes={"session.id": "s-1", "user.id": "ada"})
     genai.handler.tool("calculate_tip").stop()
     genai.asking("nope").fail(RuntimeError("not found"))
+    genai.tracer.start_span("Loop", attributes={"mlflow.spanType": '"CHAIN"'}).end()
     StoreSink(database).deliver(request(genai))
 
     names = [trace["tags"]["mlflow.traceName"] for trace in traces(database, query=query)]

@@ -80,7 +80,7 @@ def test_the_page_draws_every_conversation_and_tool(case: str) -> None:
         {"gen_ai.operation.name": ""},
         {"gen_ai.operation.name": 7},
         {"gen_ai.request.model": "llama3.2"},
-        {"mlflow.spanType": '"CHAIN"', "mlflow.spanInputs": '{"question": 1}'},
+        {"mlflow.spanType": "CHAIN", "mlflow.spanInputs": '{"question": 1}'},
     ],
     ids=repr,
 )
@@ -97,6 +97,13 @@ def test_what_somebody_told_mlflow_already_is_kept() -> None:
 
     assert {name: translated[name] for name in own} == own
     assert translated["mlflow.llm.model"] == '"llama3.2"'
+
+
+def test_the_type_of_a_span_of_mlflow_s_own_sdk_is_found_by_search_too() -> None:
+    """The SDK quotes it, and MLflow's index would keep the quotes."""
+    own = {"mlflow.spanType": '"CHAIN"', "mlflow.spanInputs": '{"question": 1}'}
+
+    assert translate_attributes(own) == {**own, "mlflow.spanType": "CHAIN"}
 
 
 def test_an_answer_counts_its_calls_on_from_the_request_s() -> None:

@@ -42,6 +42,8 @@ _LARGEST_NUMBER: Final = 1 << 63
 """Beyond it OTLP cannot carry an integer. NaN is not below it either."""
 
 _OPERATION: Final = "gen_ai.operation.name"
+_SPAN_TYPE: Final = "mlflow.spanType"
+
 _LONGEST: Final = {"session.id": 250, "gen_ai.conversation.id": 250, TRACE_NAME: 4096}
 """Characters that MLflow takes. Source: mlflow/store/tracking/utils/trace_analytics.py"""
 
@@ -356,7 +358,7 @@ class Rule:
 
 RULES: Final = (
     Rule(
-        "mlflow.spanType",
+        _SPAN_TYPE,
         (_OPERATION,),
         lambda span: span.kind.span_type,
         f"{_MLFLOW}/entities/span.py",
@@ -450,9 +452,9 @@ def translate_attributes(
     """Add MLflow's attributes to those of a GenAI span.
 
     Everything that is there stays, an ``mlflow.*`` attribute that somebody set before too, except
-    what ``refused_attributes`` names. The attributes of other spans come back as they are.
-    Malformed values never raise: what cannot be read as the conventions have it is shown as the
-    text that it is.
+    what ``refused_attributes`` names, and that a span type loses its quotes. The attributes of
+    other spans come back as they are. Malformed values never raise: what cannot be read as the
+    conventions have it is shown as the text that it is.
 
     Args:
         attributes: the span's attributes.
@@ -465,10 +467,11 @@ def translate_attributes(
         >>> translate_attributes({"gen_ai.operation.name": "execute_tool"})["mlflow.spanType"]
         'TOOL'
     """
-    refused = refused_attributes(attributes)
-    if refused:
-        kept = {**attributes, **refused}
-        attributes = {name: value for name, value in kept.items() if value is not None}
+    mended = refused_attributes(attributes) | _quoted_type(attributes)
+    if mended:
+        left_out = {name for name, value in mended.items() if value is None}
+        kept = {**attributes, **mended}
+        attributes = {name: value for name, value in kept.items() if name not in left_out}
     if not is_genai(attributes):
         return attributes
     span = GenAiSpan(attributes, free_providers)
@@ -478,6 +481,13 @@ def translate_attributes(
         if rule.writes not in attributes and (value := rule.value(span)) is not None
     }
     return {**attributes, **_encodable(attributes), **added}
+
+
+def _quoted_type(attributes: Attributes) -> dict[str, object]:
+    """Return the type of a span that MLflow's own SDK made, without the quotes it puts there."""
+    span_type = attributes.get(_SPAN_TYPE)
+    plain = decode(span_type)
+    return {_SPAN_TYPE: plain} if isinstance(plain, str) and plain != span_type else {}
 
 
 def _written(rule: Rule, value: object) -> object:
