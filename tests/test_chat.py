@@ -241,13 +241,13 @@ ERRORS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {
             **NO_THINK,
             **STREAM,
-            "gen_ai.response.model": "scripted",
+            **answered("error"),
             "gen_ai.input.messages": [text("user", "loop")],
             "gen_ai.output.messages": [
                 {
                     "role": "assistant",
                     "name": None,
-                    "finish_reason": None,
+                    "finish_reason": "error",
                     "parts": [part("text", content="la lala lalala")],
                 }
             ],

@@ -131,7 +131,7 @@ class Call:
             last = self._answer.add(chunk)
             if first:
                 # Before the chunk is timed: the metrics of chunks name the answering model.
-                self._set(self._answer.fields())
+                self._invocation.response_model_name = self._answer.model
             if first or self._times_chunks:
                 self._invocation.record_stream_chunk()
         except Exception as error:  # noqa: BLE001  (whatever fails in here is ours)

@@ -237,6 +237,9 @@ def _image_type(image: str) -> str | None:
 
 # Answer -------------------------------------------------------------------------------------
 
+UNFINISHED: Final = "error"
+"""The finish reason where the server's own was expected and never came."""
+
 
 class ChatAnswer:
     """Folds what a chat answers, whole or chunk by chunk, into an invocation's attributes.
@@ -247,7 +250,7 @@ class ChatAnswer:
             is looked at.
     """
 
-    __slots__ = ("_body", "_fields", "_keep_content", "_text", "_thinking", "_tool_calls")
+    __slots__ = ("_body", "_keep_content", "_last", "_text", "_thinking", "_tool_calls", "model")
 
     def __init__(self, body: Body, *, keep_content: bool) -> None:
         self._body = body
@@ -255,7 +258,8 @@ class ChatAnswer:
         self._text = io.StringIO()
         self._thinking = io.StringIO()
         self._tool_calls: list[Any] = []
-        self._fields: Fields = {}
+        self._last: Fields | None = None
+        self.model: str | None = None
 
     def add(self, chunk: Any) -> bool:
         """Take one response object or one chunk of a stream.
@@ -265,12 +269,12 @@ class ChatAnswer:
         """
         if self._keep_content:
             self._add_content(chunk.message)
-        if chunk.done:
-            self._fields = _last_chunk(chunk)
-            return True
-        if not self._fields:
-            self._fields["response_model_name"] = chunk.model
-        return False
+        if self.model is None:
+            self.model = chunk.model
+        if not chunk.done:
+            return False
+        self._last = _last_chunk(chunk)
+        return True
 
     def _add_content(self, message: Any) -> None:
         if message.content:
@@ -283,17 +287,20 @@ class ChatAnswer:
 
     def fields(self) -> Fields:
         """Return what the answer says apart from its content."""
-        return self._fields
+        if self._last is not None:
+            return self._last
+        if self.model is None:
+            return {}
+        # It began, and the chunk that says why it ended never came.
+        return {"response_model_name": self.model, "finish_reasons": [UNFINISHED]}
 
     def content(self) -> Fields:
         """Return ``output_messages``: what the model said, in one message."""
-        parts = list(self._parts())
-        reasons = self._fields.get("finish_reasons")
-        if not parts and not reasons:
+        fields = self.fields()
+        if not fields:
             return {}
-        message = OutputMessage(
-            role="assistant", parts=parts, finish_reason=reasons[0] if reasons else None
-        )
+        (reason,) = fields.get("finish_reasons") or [UNFINISHED]
+        message = OutputMessage(role="assistant", parts=list(self._parts()), finish_reason=reason)
         return {"output_messages": [message]}
 
     def _parts(self) -> Iterator[MessagePart]:

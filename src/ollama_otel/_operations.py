@@ -17,7 +17,13 @@ PROVIDER: Final = "ollama"
 
 
 class Answer(Protocol):
-    """A fold over what the server answers."""
+    """A fold over what the server answers.
+
+    Attributes:
+        model: the model that answers, once anything came.
+    """
+
+    model: str | None
 
     def __init__(self, body: _extract.Body, *, keep_content: bool) -> None: ...
 

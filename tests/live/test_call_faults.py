@@ -125,9 +125,10 @@ def broken_off_trace(port: int | None) -> Values:
             "error.type": "ollama.ResponseError",
             "gen_ai.request.stream": True,
             "gen_ai.response.model": "scripted",
+            "gen_ai.response.finish_reasons": ["error"],
             "gen_ai.response.time_to_first_chunk": "<seconds>",
             "gen_ai.input.messages": [message("user", text(SKY))],
-            "gen_ai.output.messages": [answer(text("The sky"), finish_reason=None)],
+            "gen_ai.output.messages": [answer(text("The sky"), finish_reason="error")],
         },
     )
     told = {
@@ -136,7 +137,7 @@ def broken_off_trace(port: int | None) -> Values:
         "events": [exception("ollama.ResponseError", error)],
         "attributes": {
             "mlflow.spanInputs": asked("scripted", stream=True),
-            "mlflow.spanOutputs": choices(None, content="The sky"),
+            "mlflow.spanOutputs": choices("error", content="The sky"),
         },
     }
     return chat_trace(span, LAUNCHED, told)

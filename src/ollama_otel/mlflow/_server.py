@@ -135,7 +135,7 @@ class Server:
     def _refusal(self, answer: requests.Response) -> RefusedError:
         status = answer.status_code
         body = _json_object(answer) or {}
-        said = str(body.get("message") or body.get("detail") or answer.text)
+        said = str(body.get("message") or body.get("detail") or _words(answer))
         cure = _CURES.get(status, "its log says more")
         if status in _REDIRECTION:
             target = redacted(answer.headers.get("Location", "nowhere"))
@@ -220,6 +220,12 @@ def _tls() -> dict[str, Any]:
         "verify": not insecure and (authority or True),
         "cert": os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
     }
+
+
+def _words(answer: requests.Response) -> str:
+    """Return what an answer says that is no JSON: a web page says no more than its status."""
+    words = " ".join(answer.text.split())
+    return answer.reason if words.startswith("<") else words
 
 
 def _json_object(answer: requests.Response) -> dict[str, Any] | None:
