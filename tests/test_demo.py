@@ -19,7 +19,7 @@ from ollama import Client
 from opentelemetry.trace import NoOpTracer
 from opentelemetry.util.genai.handler import TelemetryHandler
 
-from ollama_otel import OllamaInstrumentor, _demo_server, _demo_store
+from ollama_otel import OllamaInstrumentor, _demo, _demo_server, _demo_store
 from ollama_otel._demo_app import Application
 from ollama_otel._demo_server import UnknownModelError, serving
 from ollama_otel._demo_store import EXPERIMENT, Store
@@ -249,7 +249,9 @@ def test_the_loop_is_a_chain_of_chats_and_an_executed_tool(demo: Run, store: str
     ]
 
 
-def test_it_leaves_the_process_as_it_was(demo: Run) -> None:
+def test_it_leaves_the_process_as_it_was(demo: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in _demo._ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)
 
     demo()
@@ -267,6 +269,14 @@ def test_an_instrumented_process_sends_the_demo_to_its_own_store_alone(
 
     assert demo() == (0, PRINTED, "")
     assert recording.spans == ()
+
+
+def test_all_is_traced_whatever_sampler_the_environment_names(
+    demo: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+
+    assert demo() == (0, PRINTED, "")
 
 
 def test_who_wants_no_content_stored_gets_none(
@@ -501,7 +511,7 @@ def test_without_a_program_the_command_calls_the_module(
 
 ABLE = ["completion", "tools", "thinking"]
 ALL_FAILED = (
-    "calls that failed and should not have: Chat, Streamed chat, Thinking, Tool-calling loop, "
+    "these did not go as they should: Chat, Streamed chat, Thinking, Tool-calling loop, "
     "Missing model\n"
 )
 
@@ -566,6 +576,22 @@ def test_an_ollama_that_fails_makes_the_demo_fail(
     assert "5 traces, 6 spans, 0 tokens in, 0 out, 6 errors\n" in ran.out
 
 
+def test_a_missing_model_that_answers_makes_the_demo_fail(
+    demo: Run, ollama: Callable[..., FakeOllama]
+) -> None:
+    """As a proxy might that has one model for all names."""
+
+    def obliging(request: Request) -> Reply:
+        return Answer("Yes.") if request.path == "/api/chat" else Default()
+
+    ollama(obliging)
+
+    ran = demo()
+
+    complaint = "these did not go as they should: Missing model"
+    assert (ran.code, ran.err) == (1, f"ollama-otel demo: {complaint}\n")
+
+
 def test_an_ollama_that_goes_away_makes_the_demo_fail(
     demo: Run, ollama: Callable[..., FakeOllama]
 ) -> None:
@@ -596,6 +622,7 @@ def test_the_stand_in_can_be_asked_for(demo: Run, ollama: Callable[..., FakeOlla
     ("models", "chosen"),
     [
         ({"plain": ["completion"], "tools": ["completion", "tools"], "all": ABLE}, "all:latest"),
+        ({"seer": ["completion", "vision", "insert"], "tools": ABLE[:2]}, "tools:latest"),
         ({"first": ABLE, "second": ABLE}, "first:latest"),
         ({"embedder": ["embedding"], "plain": ["completion"]}, "plain:latest"),
         (
@@ -603,7 +630,13 @@ def test_the_stand_in_can_be_asked_for(demo: Run, ollama: Callable[..., FakeOlla
             "small:latest",
         ),
     ],
-    ids=["the most able", "the first of equals", "none that only embeds", "none in the cloud"],
+    ids=[
+        "the most able",
+        "able to do what is shown",
+        "the first of equals",
+        "none that only embeds",
+        "none in the cloud",
+    ],
 )
 def test_a_model_is_chosen_that_shows_most(
     models: dict[str, list[str]], chosen: str, ollama: Callable[..., FakeOllama]

@@ -86,7 +86,7 @@ def _demonstrate(screen: "_Screen", server: "Server", tracking_uri: str) -> int:
     screen.show(trees)
     screen.point_to(*store.ui())
     if failed:
-        return screen.complain(f"calls that failed and should not have: {', '.join(failed)}", 1)
+        return screen.complain(f"these did not go as they should: {', '.join(failed)}", 1)
     return 0
 
 
