@@ -27,7 +27,7 @@ def anyio_backend() -> str:
 def quiet_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own errors are logged as in production."""
     monkeypatch.delenv(_internal_errors.RAISE_ERRORS)
-    _internal_errors.forget()
+    _internal_errors.warn.forget()
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_whatever_breaks_the_application_gets_its_stream(
 
     assert chat(STREAM, asynchronous=asynchronous) == expected
     assert [record.getMessage() for record in caplog.records] == [
-        f"ollama-otel failed while {warning}; the application is not affected."
+        f"ollama-otel failed while {warning}; the application is not affected"
         for warning in warnings
     ]
     assert len(recording.spans) == spans

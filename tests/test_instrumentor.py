@@ -197,7 +197,7 @@ def test_an_sdk_without_the_seam_is_said_and_left_alone(
     instrument()
 
     assert caplog.messages == [
-        "ollama-otel failed while instrumenting the Ollama SDK; the application is not affected."
+        "ollama-otel failed while instrumenting the Ollama SDK; the application is not affected"
     ]
     assert ollama.Client.__dict__["_request"] is not before
 

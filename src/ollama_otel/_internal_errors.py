@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -14,10 +13,47 @@ RAISE_ERRORS: Final = "OLLAMA_OTEL_RAISE_ERRORS"
 
 _QUIET_SECONDS: Final = 300.0
 
-_logger = logging.getLogger("ollama_otel")
-_lock = threading.Lock()
-_last_said: dict[str, float] = {}
-_unsaid: dict[str, int] = {}
+
+class Warnings:
+    """Logs a warning of each kind at most once in a while, and counts what it kept to itself.
+
+    Without a lock: at worst two threads say the same at once, and no fork can leave it taken.
+
+    Args:
+        logger: where the warnings go.
+        quiet_seconds: how long a kind that was said is not said again.
+    """
+
+    def __init__(self, logger: logging.Logger, quiet_seconds: float) -> None:
+        self._logger = logger
+        self._quiet_seconds = quiet_seconds
+        self._said: dict[str, float] = {}
+        self._kept: dict[str, int] = {}
+
+    def __call__(self, kind: str, message: str, error: BaseException | None = None) -> None:
+        """Log a warning, unless one of its kind was logged a moment ago.
+
+        Args:
+            kind: one of a small fixed set, because each is remembered.
+            message: what went wrong, and how to mend it.
+            error: what was raised, when its traceback helps.
+        """
+        now = time.monotonic()
+        if now - self._said.get(kind, -self._quiet_seconds) < self._quiet_seconds:
+            self._kept[kind] = self._kept.get(kind, 0) + 1
+            return
+        self._said[kind] = now
+        kept = self._kept.pop(kind, 0)
+        more = f" ({kept} more like this since the last warning)" if kept else ""
+        self._logger.warning("%s%s", message, more, exc_info=error)
+
+    def forget(self) -> None:
+        """Forget what was said, so that the next warning of every kind is logged."""
+        self._said.clear()
+        self._kept.clear()
+
+
+warn: Final = Warnings(logging.getLogger("ollama_otel"), _QUIET_SECONDS)
 
 
 def report(kind: str, error: BaseException) -> None:
@@ -33,33 +69,7 @@ def report(kind: str, error: BaseException) -> None:
     """
     if os.environ.get(RAISE_ERRORS, "").strip().lower() == "true":
         raise error
-    if warn_again := _may_speak(kind):
-        _logger.warning(
-            "ollama-otel failed while %s; the application is not affected%s",
-            kind,
-            warn_again,
-            exc_info=error,
-        )
-
-
-def forget() -> None:
-    """Forget what was said, so that the next error of every kind is logged."""
-    with _lock:
-        _last_said.clear()
-        _unsaid.clear()
-
-
-def _may_speak(kind: str) -> str:
-    """Return the end of the sentence, or nothing when this kind was reported a moment ago."""
-    now = time.monotonic()
-    with _lock:
-        said = _last_said.get(kind)
-        if said is not None and now - said < _QUIET_SECONDS:
-            _unsaid[kind] = _unsaid.get(kind, 0) + 1
-            return ""
-        _last_said[kind] = now
-        unsaid = _unsaid.pop(kind, 0)
-    return f" ({unsaid} more since the last report)" if unsaid else "."
+    warn(kind, f"ollama-otel failed while {kind}; the application is not affected", error)
 
 
 class Guard:

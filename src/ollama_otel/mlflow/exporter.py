@@ -14,7 +14,6 @@ import concurrent.futures.thread  # noqa: F401  (see above)
 import logging
 import os
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
@@ -25,7 +24,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Status, StatusCode
 
-from ollama_otel._internal_errors import report
+from ollama_otel._internal_errors import Warnings, report
 from ollama_otel.mlflow._errors import misconfigured
 from ollama_otel.mlflow.sinks import (
     DeliveryError,
@@ -120,7 +119,7 @@ class _TranslatingExporter(SpanExporter, ABC):
 
     def __init__(self, free_providers: Collection[str]) -> None:
         self._free_providers = frozenset(free_providers)
-        self._warn = _Warnings()
+        self._warn = Warnings(_logger, _QUIET_SECONDS)
         self._shut_down = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -354,23 +353,3 @@ def _otlp_exporter() -> SpanExporter:
         )
     exporter: SpanExporter = _imported(_OTLP_EXPORTERS[protocol]).OTLPSpanExporter()
     return exporter
-
-
-class _Warnings:
-    """Logs at most one warning a minute of each kind, and how many it kept to itself."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._last: dict[str, float] = {}
-        self._kept: dict[str, int] = {}
-
-    def __call__(self, kind: str, message: str) -> None:
-        with self._lock:
-            now = time.monotonic()
-            if now - self._last.get(kind, -_QUIET_SECONDS) < _QUIET_SECONDS:
-                self._kept[kind] = self._kept.get(kind, 0) + 1
-                return
-            self._last[kind] = now
-            kept = self._kept.pop(kind, 0)
-        more = f" ({kept} more like this since the last warning)" if kept else ""
-        _logger.warning("%s%s", message, more)
