@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import ollama_otel
-from ollama_otel import __version__, _demo, cli
+from ollama_otel import __version__, cli
+from ollama_otel._demo import run as demo_run
 
 INSTALL_ALL = 'pip install "ollama-otel[cli,mlflow,instruments]"'
 
@@ -118,7 +119,7 @@ def test_an_interrupted_command_ends_without_a_traceback(
     def interrupted(_arguments: Namespace) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_demo, "run", interrupted)
+    monkeypatch.setattr(demo_run, "run", interrupted)
 
     assert cli.main(["demo"]) == 130
     assert capsys.readouterr() == ("", "ollama-otel demo: interrupted\n")
@@ -133,7 +134,7 @@ def test_the_arguments_reach_the_command_and_its_exit_code_comes_back(
         seen.append(vars(arguments))
         return 1
 
-    monkeypatch.setattr(_demo, "run", run)
+    monkeypatch.setattr(demo_run, "run", run)
     code = cli.main(["demo", "--model", "tiny", "--tracking-uri", "sqlite:///a.db", "--stand-in"])
 
     (demo,) = cli.COMMANDS

@@ -19,10 +19,13 @@ from ollama import Client
 from opentelemetry.trace import NoOpTracer
 from opentelemetry.util.genai.handler import TelemetryHandler
 
-from ollama_otel import OllamaInstrumentor, _demo, _demo_server, _demo_store
-from ollama_otel._demo_app import Application
-from ollama_otel._demo_server import UnknownModelError, serving
-from ollama_otel._demo_store import EXPERIMENT, Store
+from ollama_otel import OllamaInstrumentor
+from ollama_otel._demo import run as demo_run
+from ollama_otel._demo import server as demo_server
+from ollama_otel._demo import store as demo_store
+from ollama_otel._demo.app import Application
+from ollama_otel._demo.server import UnknownModelError, serving
+from ollama_otel._demo.store import EXPERIMENT, Store
 from ollama_otel.cli import main
 from ollama_otel.mlflow.sinks import DeliveryError, StoreSink
 from ollama_otel.testing import Answer, Default, Error, FakeOllama, Raw, Reply, Request, ToolCall
@@ -100,12 +103,12 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("OLLAMA_HOST", NOBODY)
-    monkeypatch.setattr(_demo_store, "_listens", lambda _port: False)
+    monkeypatch.setattr(demo_store, "_listens", lambda _port: False)
     quick = {
         said: replace(answer, delay=0, chunk_delay=0)
-        for said, answer in _demo_server._ANSWERS.items()
+        for said, answer in demo_server._ANSWERS.items()
     }
-    monkeypatch.setattr(_demo_server, "_ANSWERS", quick)
+    monkeypatch.setattr(demo_server, "_ANSWERS", quick)
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +253,7 @@ def test_the_loop_is_a_chain_of_chats_and_an_executed_tool(demo: Run, store: str
 
 
 def test_it_leaves_the_process_as_it_was(demo: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in _demo._ENVIRONMENT:
+    for name in demo_run._ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     before = dict(os.environ)
 
@@ -436,7 +439,7 @@ def test_a_disabled_sdk_is_named(demo: Run, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_command_takes_another_port_where_the_usual_one_is_taken(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_demo_store, "_listens", lambda port: port == 5000)
+    monkeypatch.setattr(demo_store, "_listens", lambda port: port == 5000)
 
     command, url = Store(store).ui()
 
@@ -449,19 +452,19 @@ def test_a_port_is_taken_when_somebody_listens_there(monkeypatch: pytest.MonkeyP
     monkeypatch.undo()
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert _demo_store._listens(port)
+        assert demo_store._listens(port)
 
-    assert not _demo_store._listens(port)
+    assert not demo_store._listens(port)
 
 
 def test_the_command_can_be_copied_whatever_the_file_is_called() -> None:
-    command = _demo_store._ui_command("sqlite:///it's $mine.db", 5000)
+    command = demo_store._ui_command("sqlite:///it's $mine.db", 5000)
 
     assert command.endswith("""ui --backend-store-uri 'sqlite:///it'"'"'s $mine.db'""")
 
 
 def test_the_command_shows_no_password() -> None:
-    command = _demo_store._ui_command("postgresql://me:secret@db/traces", 5000)
+    command = demo_store._ui_command("postgresql://me:secret@db/traces", 5000)
 
     assert command.endswith("ui --backend-store-uri 'postgresql://***@db/traces'")
 
@@ -491,7 +494,7 @@ def test_the_command_calls_the_mlflow_of_this_python(
     monkeypatch.setenv("PATH", str(scripts if on_path else other))
     monkeypatch.chdir(tmp_path if inside else other)
 
-    command = _demo_store._ui_command("sqlite:///a.db", 5000)
+    command = demo_store._ui_command("sqlite:///a.db", 5000)
 
     assert command == f"{called.format(scripts=scripts)} ui --backend-store-uri sqlite:///a.db"
 
@@ -502,7 +505,7 @@ def test_without_a_program_the_command_calls_the_module(
     monkeypatch.setattr("sysconfig.get_path", lambda _name: str(tmp_path))
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
 
-    command = _demo_store._ui_command("sqlite:///a.db", 5000)
+    command = demo_store._ui_command("sqlite:///a.db", 5000)
 
     assert command == "/usr/bin/python3 -m mlflow ui --backend-store-uri sqlite:///a.db"
 
@@ -704,7 +707,7 @@ def test_where_ollama_cannot_be_asked_the_stand_in_says_why_it_answers(
     ollama: Callable[..., FakeOllama],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_demo_server, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(demo_server, "_PROBE_SECONDS", 0.2)
     url = ollama(script, models=models).url
 
     with serving() as server:

@@ -84,9 +84,9 @@ def _add_demo_arguments(parser: ArgumentParser) -> None:
 
 
 def _run_demo(arguments: Namespace) -> int:
-    from ollama_otel import _demo  # noqa: PLC0415  (imports what the extras bring)
+    from ollama_otel._demo.run import run  # noqa: PLC0415  (imports what the extras bring)
 
-    return _demo.run(arguments)
+    return run(arguments)
 
 
 COMMANDS: Final = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ollama import Client
 
-from ollama_otel import _demo_app as app
+from ollama_otel._demo import app
 from ollama_otel.testing import Answer, Default, FakeOllama, Reply, Request, ToolCall
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from opentelemetry.util.genai.handler import TelemetryHandler
 from rich.console import Console
 from rich.text import Text
 
-from ollama_otel._demo_app import STEPS, Application, Step
-from ollama_otel._demo_server import UnknownModelError, serving
-from ollama_otel._demo_store import (
+from ollama_otel._demo.app import STEPS, Application, Step
+from ollama_otel._demo.server import UnknownModelError, serving
+from ollama_otel._demo.store import (
     EXPERIMENT,
     RunLabels,
     Store,
@@ -29,7 +29,7 @@ from ollama_otel._trace_tree import ASCII_GLYPHS, GLYPHS, TraceTree, duration, l
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from ollama_otel._demo_server import Server
+    from ollama_otel._demo.server import Server
 
 _SCOPE: Final = "ollama_otel.demo"
 _ENVIRONMENT: Final = {
