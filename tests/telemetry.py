@@ -52,13 +52,16 @@ class Recording:
         (span,) = self.spans
         return told(span)
 
-    def points(self) -> dict[str, list[tuple[dict[str, Any], int]]]:
-        """Every metric's points: attributes and how many measurements each holds."""
+    def points(self) -> dict[str, list[tuple[dict[str, Any], str]]]:
+        """Every metric's points: attributes, and how much was measured in which unit.
+
+        Tokens come with their sum; times, which differ from run to run, with their number.
+        """
         data = self.reader.get_metrics_data()
         if data is None:
             return {}
         return {
-            metric.name: [_measured(point) for point in metric.data.data_points]
+            metric.name: [_measured(metric.unit or "", point) for point in metric.data.data_points]
             for resource in data.resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
@@ -71,8 +74,9 @@ class Recording:
         self.logger_provider.shutdown()
 
 
-def _measured(point: Any) -> tuple[dict[str, Any], int]:
-    return dict(point.attributes), point.count
+def _measured(unit: str, point: Any) -> tuple[dict[str, Any], str]:
+    is_count = unit == "{token}"
+    return dict(point.attributes), f"{point.sum if is_count else point.count} {unit}"
 
 
 def told(span: ReadableSpan) -> dict[str, Any]:

@@ -1,20 +1,22 @@
 """An error of our own never reaches the application, and never passes in silence."""
 
 import asyncio
-import contextvars
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import ollama
 import pytest
+from opentelemetry import trace
 from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.genai.invocation import InferenceInvocation
 
 from conftest import Instrument
 from ollama_otel import _calls, _extract, _operations
+from ollama_otel._telemetry import Telemetry
 from recorded import EXCHANGES
 from test_chat import both, chat
+from test_streams import Wire
 
 PLAIN, STREAM, MISSING = (
     EXCHANGES[name] for name in ("chat_plain", "chat_stream", "error_no_such_model")
@@ -47,9 +49,20 @@ STEPS: dict[str, tuple[Break, tuple[str, ...], int]] = {
     # what breaks, what the warning says, how many spans are left
     "the server's address": (
         attribute(_calls, "server_of"),
-        ("starting the telemetry of a call",),
-        0,
+        ("finding the address of a server",),
+        1,
     ),
+    "who wants content": (
+        attribute(Telemetry, "wants_content"),
+        ("starting the telemetry of a call",),
+        1,
+    ),
+    "who measures": (
+        attribute(Telemetry, "measures"),
+        ("starting the telemetry of a call",),
+        1,
+    ),
+    "the fold": (operation(answer=broken), ("starting the telemetry of a call",), 1),
     "the handler": (
         attribute(TelemetryHandler, "inference"),
         ("starting the telemetry of a call",),
@@ -96,13 +109,16 @@ def test_whatever_breaks_the_application_gets_its_stream(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The same chunks, a warning that says what failed, and no span left open."""
+    """The same chunks, a warning that says what failed, and no span left open or current."""
     break_it, warnings, spans = STEPS[step]
     expected = chat(STREAM, asynchronous=asynchronous)
     recording = instrument()
-    break_it(monkeypatch)
 
-    assert chat(STREAM, asynchronous=asynchronous) == expected
+    with monkeypatch.context() as patch:
+        break_it(patch)
+        assert chat(STREAM, asynchronous=asynchronous) == expected
+
+    assert trace.get_current_span() is trace.INVALID_SPAN
     assert [record.getMessage() for record in caplog.records] == [
         f"ollama-otel failed while {warning}; the application is not affected"
         for warning in warnings
@@ -129,6 +145,40 @@ def test_whatever_breaks_the_application_gets_its_answer_and_its_errors(
     with pytest.raises(ollama.ResponseError, match=r"^model 'nope' not found"):
         chat(MISSING, asynchronous=asynchronous)
     assert len(recording.spans) == 2 * STEPS[step][2]
+
+
+@pytest.mark.usefixtures("quiet_errors")
+@pytest.mark.parametrize("step", STEPS)
+async def test_whatever_breaks_closing_a_stream_closes_the_request(
+    step: str, instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there is no telemetry of the call."""
+    wire = Wire(9)
+    instrument()
+    STEPS[step][0](monkeypatch)
+
+    stream = await wire.async_client().chat(**STREAM.arguments)
+    await anext(stream)
+    await stream.aclose()
+
+    assert wire.closed
+
+
+@pytest.mark.parametrize("step", ["the answer", "the answer's content", "a chunk"])
+def test_a_ctrl_c_in_our_code_passes_and_leaves_no_span_current(
+    step: str, instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next call is recorded as ever."""
+    owner = {"the answer": "fields", "the answer's content": "content", "a chunk": "add"}[step]
+    recording = instrument()
+    with monkeypatch.context() as patch:
+        patch.setattr(_extract.ChatAnswer, owner, lambda *_args: _raise(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            chat(PLAIN, asynchronous=False)
+
+    chat(PLAIN, asynchronous=False)
+
+    assert len(recording.spans) == 2
 
 
 class UnprintableError(Exception):
@@ -198,6 +248,5 @@ def test_in_tests_our_errors_are_loud(
     instrument()
     monkeypatch.setattr(_extract.ChatAnswer, "fields", broken)
 
-    # In a context of its own: a call that is cut short like this leaves its span current.
     with pytest.raises(RuntimeError, match="ours is broken"):
-        contextvars.copy_context().run(chat, PLAIN, asynchronous=False)
+        chat(PLAIN, asynchronous=False)

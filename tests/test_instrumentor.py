@@ -187,19 +187,33 @@ def test_taken_off_before_the_import_nothing_is_put_on() -> None:
 
 
 @pytest.mark.usefixtures("quiet_errors")
-def test_an_sdk_without_the_seam_is_said_and_left_alone(
+def test_a_client_without_the_seam_is_said_and_left_alone(
     instrument: Instrument, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A future release that renames the seam still works, untold."""
+    """A future release without it on one client still works, and the other is recorded."""
     monkeypatch.delattr(ollama.AsyncClient, "_request")
-    before = ollama.Client.__dict__["_request"]
 
-    instrument()
+    recording = instrument()
+    PLAIN.client().chat(**PLAIN.arguments)
 
     assert caplog.messages == [
         "ollama-otel failed while instrumenting the Ollama SDK; the application is not affected"
     ]
-    assert ollama.Client.__dict__["_request"] is not before
+    assert len(recording.spans) == 1
+
+
+def test_an_argument_that_is_not_known_is_named(
+    instrument: Instrument, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A typing mistake does not send the spans elsewhere in silence."""
+    instrument(tracer_provder=None)
+
+    assert caplog.messages == [
+        (
+            "OllamaInstrumentor().instrument() does not know tracer_provder; what it knows: "
+            "tracer_provider, meter_provider, logger_provider, completion_hook"
+        )
+    ]
 
 
 def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:

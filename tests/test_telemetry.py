@@ -108,10 +108,10 @@ def test_a_chat_is_measured(instrument: Instrument) -> None:
     PLAIN.client().chat(**PLAIN.arguments)
 
     assert recording.points() == {
-        "gen_ai.client.operation.duration": [(METRIC, 1)],
+        "gen_ai.client.operation.duration": [(METRIC, "1 s")],
         "gen_ai.client.token.usage": [
-            (METRIC | {"gen_ai.token.type": "input"}, 1),
-            (METRIC | {"gen_ai.token.type": "output"}, 1),
+            (METRIC | {"gen_ai.token.type": "input"}, "40 {token}"),
+            (METRIC | {"gen_ai.token.type": "output"}, "10 {token}"),
         ],
     }
 
@@ -123,13 +123,13 @@ def test_a_stream_is_measured_chunk_by_chunk(instrument: Instrument) -> None:
     list(STREAM.client().chat(**STREAM.arguments))
 
     assert recording.points() == {
-        "gen_ai.client.operation.duration": [(METRIC, 1)],
+        "gen_ai.client.operation.duration": [(METRIC, "1 s")],
         "gen_ai.client.token.usage": [
-            (METRIC | {"gen_ai.token.type": "input"}, 1),
-            (METRIC | {"gen_ai.token.type": "output"}, 1),
+            (METRIC | {"gen_ai.token.type": "input"}, "40 {token}"),
+            (METRIC | {"gen_ai.token.type": "output"}, "10 {token}"),
         ],
-        "gen_ai.client.operation.time_to_first_chunk": [(METRIC, 1)],
-        "gen_ai.client.operation.time_per_output_chunk": [(METRIC, 9)],
+        "gen_ai.client.operation.time_to_first_chunk": [(METRIC, "1 s")],
+        "gen_ai.client.operation.time_per_output_chunk": [(METRIC, "9 s")],
     }
 
 
@@ -142,7 +142,7 @@ def test_a_failed_call_is_measured_with_its_error(instrument: Instrument) -> Non
 
     failed = METRIC | {"gen_ai.request.model": "nope", "error.type": "404"}
     del failed["gen_ai.response.model"]
-    assert recording.points() == {"gen_ai.client.operation.duration": [(failed, 1)]}
+    assert recording.points() == {"gen_ai.client.operation.duration": [(failed, "1 s")]}
 
 
 def test_every_scope_names_the_package_and_a_schema(instrument: Instrument) -> None:
@@ -174,7 +174,7 @@ def test_a_call_that_is_not_sampled_builds_no_content(
     PLAIN.client().chat(**PLAIN.arguments)
 
     assert recording.spans == ()
-    assert recording.points()["gen_ai.client.operation.duration"] == [(METRIC, 1)]
+    assert recording.points()["gen_ai.client.operation.duration"] == [(METRIC, "1 s")]
 
 
 def test_suppressed_instrumentation_tells_nothing(instrument: Instrument) -> None:

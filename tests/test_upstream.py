@@ -14,6 +14,7 @@ from opentelemetry import _logs, metrics, trace
 from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.genai.invocation import InferenceInvocation
 
+from ollama_otel._extract import ChatAnswer
 from ollama_otel._operations import NOT_INSTRUMENTED, OPERATIONS
 
 CLIENTS = (ollama.Client, ollama.AsyncClient)
@@ -117,26 +118,30 @@ def test_the_global_providers_are_proxies_until_they_are_set() -> None:
 def test_an_invocation_takes_what_is_set_on_it() -> None:
     """Every attribute that the extraction names is one of util-genai's."""
     invocation = TelemetryHandler().inference("ollama")
-    fields = {
-        "finish_reasons",
-        "frequency_penalty",
-        "input_messages",
-        "input_tokens",
-        "max_tokens",
-        "output_messages",
-        "output_tokens",
-        "output_type",
-        "presence_penalty",
-        "reasoning_level",
-        "request_stream",
-        "response_model_name",
-        "seed",
-        "stop_sequences",
-        "temperature",
-        "tool_definitions",
-        "top_k",
-        "top_p",
+    body = {
+        "options": {"temperature": 1, "top_p": 1, "top_k": 1, "num_predict": 1, "seed": 1}
+        | {"presence_penalty": 1, "frequency_penalty": 1, "stop": ["."]},
+        "format": "json",
+        "think": True,
+        "stream": True,
+        "messages": [],
+        "tools": [{"type": "function", "function": {"name": "f"}}],
     }
+    answer = ChatAnswer(body, keep_content=True)
+    answer.add(
+        ollama.ChatResponse(
+            model="m",
+            done=True,
+            done_reason="stop",
+            prompt_eval_count=1,
+            eval_count=1,
+            message=ollama.Message(role="assistant", content="."),
+        )
+    )
+    operation = OPERATIONS["/api/chat"]
+    read = (operation.request(body), operation.request_content(body), answer.fields())
+    fields = {name for each in (*read, answer.content()) for name in each}
+    assert len(fields) == 18
 
     settable = {
         name

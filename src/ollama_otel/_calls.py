@@ -1,6 +1,6 @@
 """One call to Ollama as telemetry: started, filled with what comes, ended once.
 
-No ``Exception`` leaves this module: what fails is reported, and left out of the telemetry.
+What fails while a call is recorded is reported, and left out of the telemetry.
 """
 
 from functools import lru_cache
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 READING_ANSWER: Final = "reading an answer"
 
+_FINDING_SERVER: Final = Guard("finding the address of a server")
 _STARTING: Final = Guard("starting the telemetry of a call")
 _READING_REQUEST: Final = Guard("reading a request")
 _READING_REQUEST_CONTENT: Final = Guard("reading the content of a request")
@@ -41,7 +42,7 @@ def start_call(
 
     Args:
         telemetry: where it is recorded.
-        operation: how the endpoint is told.
+        operation: how the endpoint is recorded.
         client: the SDK's client, which knows the server's address.
         body: the JSON body that the SDK is about to send.
         context: the parent; the current context when ``None``.
@@ -49,8 +50,10 @@ def start_call(
     Returns:
         The call, or ``None`` when its telemetry could not be started.
     """
+    if telemetry.closed:
+        return None
     with _STARTING:
-        address, port = server_of(client)
+        address, port = _server_if_known(client)
         model = body.get("model")
         invocation = operation.start(
             telemetry.handler,
@@ -60,8 +63,19 @@ def start_call(
             server_port=port,
             context=context,
         )
-        return Call(telemetry, operation, invocation, body)
+        try:
+            return Call(telemetry, operation, invocation, body)
+        except BaseException:
+            # Left current, the span would make every later call of the thread a part of it.
+            invocation.stop()
+            raise
     return None
+
+
+def _server_if_known(client: Any) -> tuple[str | None, int | None]:
+    with _FINDING_SERVER:
+        return server_of(client)
+    return None, None
 
 
 def server_of(client: Any) -> tuple[str | None, int | None]:
@@ -80,11 +94,11 @@ def _host_and_port(url: Any) -> tuple[str | None, int | None]:
 
 
 class Call:
-    """A call under way, whose span is current until :meth:`hand_over` or :meth:`end`.
+    """A call under way, whose span is current until :meth:`add_first` or :meth:`end`.
 
     Args:
         telemetry: where it is recorded.
-        operation: how the endpoint is told.
+        operation: how the endpoint is recorded.
         invocation: the started invocation.
         body: the request's JSON body.
     """
@@ -113,13 +127,10 @@ class Call:
         for name, value in fields.items():
             setattr(self._invocation, name, value)
 
-    def hand_over(self) -> None:
-        """Make the application's context current again: from here its own code runs."""
-        self._invocation.suspend()
-
     def add_first(self, chunk: Any) -> None:
-        """Take the first chunk of a stream, which tells the time to first chunk."""
+        """Take the first chunk of a stream, and make the application's context current again."""
         self._add(chunk, first=True)
+        self._invocation.suspend()
 
     def add(self, chunk: Any) -> None:
         """Take a further chunk of a stream; the one that says it is the last ends the call."""
@@ -131,7 +142,7 @@ class Call:
             last = self._answer.add(chunk)
             if first:
                 # Before the chunk is timed: the metrics of chunks name the answering model.
-                self._invocation.response_model_name = self._answer.model
+                self._set({"response_model_name": self._answer.model})
             if first or self._times_chunks:
                 self._invocation.record_stream_chunk()
         except Exception as error:  # noqa: BLE001  (whatever fails in here is ours)
@@ -142,9 +153,11 @@ class Call:
 
     def finish(self, response: Any) -> None:
         """Take a whole response, and end."""
-        with _READING_ANSWER:
-            self._answer.add(response)
-        self.end()
+        try:
+            with _READING_ANSWER:
+                self._answer.add(response)
+        finally:
+            self.end()
 
     def end(self, error: BaseException | None = None) -> None:
         """End with what came so far; a second time does nothing.
@@ -155,13 +168,19 @@ class Call:
         if self._ended:
             return
         self._ended = True
+        try:
+            self._read_answer()
+        finally:
+            # Whatever happens, a Ctrl-C in here too: a span left current would swallow later calls.
+            with _ENDING:
+                self._end_invocation(error)
+
+    def _read_answer(self) -> None:
         with _READING_ANSWER:
             self._set(self._answer.fields())
         if self._keeps_content:
             with _READING_ANSWER_CONTENT:
                 self._set(self._answer.content())
-        with _ENDING:
-            self._end_invocation(error)
 
     def _end_invocation(self, error: BaseException | None) -> None:
         if error is None:
@@ -173,3 +192,19 @@ class Call:
             # util-genai 1.3b0 leaves the span open when str() of the exception raises.
             self._invocation.fail(Error(message=None, type=fq_exception_type(error)))
             raise
+
+
+class _Unrecorded:
+    """Stands in for a call whose telemetry could not be started."""
+
+    def add_first(self, chunk: Any) -> None:
+        """Do nothing."""
+
+    def add(self, chunk: Any) -> None:
+        """Do nothing."""
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Do nothing."""
+
+
+UNRECORDED: Final = _Unrecorded()

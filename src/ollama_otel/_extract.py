@@ -8,7 +8,6 @@ Names and types: https://github.com/open-telemetry/semantic-conventions-genai
 """
 
 import base64
-import binascii
 import hashlib
 import io
 import json
@@ -50,10 +49,15 @@ _IMAGE_TYPES: Final = (
 # Request ------------------------------------------------------------------------------------
 
 
+_LARGEST: Final = 1 << 63
+"""Where an integer no longer fits into OTLP."""
+
+
 def _integer(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if value == value // 1 else None
+    # NaN and the infinities are not below it either.
+    return int(value) if -_LARGEST <= value < _LARGEST and value == value // 1 else None
 
 
 def _limit(value: object) -> int | None:
@@ -175,16 +179,14 @@ class _ToolCalls:
         """Return the part for a call that the model asked for."""
         function = call.get("function") or {}
         name = function.get("name") or ""
-        identifier = call.get("id") or f"call_{self._count}"
+        identifier = f"call_{self._count}"
         self._count += 1
         self._open.append((name, identifier))
         return ToolCallRequestPart(name=name, arguments=function.get("arguments"), id=identifier)
 
     def answered(self, message: Mapping[str, Any]) -> str | None:
-        """Return the id of the call that a tool message answers: its own, or by name and order."""
-        if given := message.get("tool_call_id"):
-            return str(given)
-        name = message.get("tool_name") or message.get("name")
+        """Return the id of the call that a tool message answers, by name and order."""
+        name = message.get("tool_name")
         for position, (called, identifier) in enumerate(self._open):
             if name is None or called == name:
                 del self._open[position]
@@ -195,7 +197,9 @@ class _ToolCalls:
 def _tool_definition(tool: Mapping[str, Any]) -> ToolDefinition:
     function = tool.get("function")
     if not isinstance(function, Mapping):
-        return GenericToolDefinition(name=str(tool.get("name", "")), type=str(tool.get("type", "")))
+        # The SDK passes on its type only.
+        kind = str(tool.get("type"))
+        return GenericToolDefinition(name=kind, type=kind)
     return FunctionToolDefinition(
         name=function.get("name") or "",
         description=function.get("description"),
@@ -213,26 +217,17 @@ def image_part(image: str) -> MessagePart:
         A blob up to ``MAX_INLINE_IMAGE`` bytes; beyond it a URI part whose ``ni:`` address
         (RFC 6920) holds the SHA-256 digest, the content type and the size in bytes.
     """
-    size = len(image) * 3 // 4 - image[-2:].count("=")
-    mime_type = _image_type(image)
     try:
-        data = base64.b64decode(image)
-    except (binascii.Error, ValueError):
+        data = base64.b64decode(image, validate=True)
+    except ValueError:
         return TextPart(content=f"[image of {len(image)} characters that are not base64]")
-    if size <= MAX_INLINE_IMAGE:
+    mime_type = next((name for start, name in _IMAGE_TYPES if start.match(data)), None)
+    if len(data) <= MAX_INLINE_IMAGE:
         return BlobPart(mime_type=mime_type, modality="image", content=data)
     digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
     content_type = f"ct={mime_type}&" if mime_type else ""
-    uri = f"ni:///sha-256;{digest}?{content_type}size={size}"
+    uri = f"ni:///sha-256;{digest}?{content_type}size={len(data)}"
     return UriPart(mime_type=mime_type, modality="image", uri=uri)
-
-
-def _image_type(image: str) -> str | None:
-    try:
-        head = base64.b64decode(image[:16])
-    except (binascii.Error, ValueError):
-        return None
-    return next((name for start, name in _IMAGE_TYPES if start.match(head)), None)
 
 
 # Answer -------------------------------------------------------------------------------------
@@ -283,7 +278,8 @@ class ChatAnswer:
         if thinking := getattr(message, "thinking", None):
             self._thinking.write(thinking)
         if message.tool_calls:
-            self._tool_calls.extend(message.tool_calls)
+            # Copied: the application may change what it is given.
+            self._tool_calls.extend(call.model_dump() for call in message.tool_calls)
 
     def fields(self) -> Fields:
         """Return what the answer says apart from its content."""
@@ -311,7 +307,7 @@ class ChatAnswer:
         if self._tool_calls:
             calls = _ToolCalls(_count_tool_calls(self._body))
             for call in self._tool_calls:
-                yield calls.asked(call.model_dump())
+                yield calls.asked(call)
 
 
 def _count_tool_calls(body: Body) -> int:
@@ -321,8 +317,8 @@ def _count_tool_calls(body: Body) -> int:
 def _last_chunk(chunk: Any) -> Fields:
     fields: Fields = {
         "response_model_name": chunk.model,
-        "input_tokens": chunk.prompt_eval_count,
-        "output_tokens": chunk.eval_count,
+        "input_tokens": _integer(chunk.prompt_eval_count),
+        "output_tokens": _integer(chunk.eval_count),
         "finish_reasons": [chunk.done_reason] if chunk.done_reason else None,
     }
     # Absent is not zero: a count that the server did not send stays out.
@@ -340,7 +336,7 @@ def error_type(error: BaseException) -> str | None:
 
     Returns:
         The HTTP status of an answer that says one; the public name of the SDK's own exceptions;
-        ``None`` where the exception's qualified name tells it best.
+        ``None`` where the exception's qualified name says it best.
     """
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and status > 0:

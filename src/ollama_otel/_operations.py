@@ -8,9 +8,9 @@ from ollama_otel import _extract
 
 if TYPE_CHECKING:
     from opentelemetry.util.genai.handler import TelemetryHandler
-    from opentelemetry.util.genai.invocation import InferenceInvocation
+    from opentelemetry.util.genai.invocation import GenAIInvocation
 
-Invocation: TypeAlias = "InferenceInvocation"
+Invocation: TypeAlias = "GenAIInvocation"
 
 PROVIDER: Final = "ollama"
 """The ``gen_ai.provider.name``: a custom value, as the conventions allow."""
@@ -42,7 +42,7 @@ class Answer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One endpoint that is told as a GenAI operation.
+    """One endpoint that is recorded as a GenAI operation.
 
     Attributes:
         name: the ``gen_ai.operation.name``.
@@ -59,7 +59,7 @@ class Operation:
     answer: type[Answer]
 
 
-def _inference(handler: "TelemetryHandler", **facts: Any) -> "InferenceInvocation":
+def _inference(handler: "TelemetryHandler", **facts: Any) -> Invocation:
     return handler.inference(PROVIDER, error_type_resolver=_extract.error_type, **facts)
 
 
@@ -72,11 +72,11 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         answer=_extract.ChatAnswer,
     ),
 }
-"""Endpoint → how it is told."""
+"""Endpoint → how it is recorded."""
 
 _TO_COME: Final = "a GenAI operation that is not covered yet"
 _MANAGEMENT: Final = "managing models is not a GenAI operation"
-_WEB: Final = "a lookup on ollama.com, not a call of a model; the HTTP client's span tells it"
+_WEB: Final = "a lookup on ollama.com, not a call of a model; the HTTP client's span records it"
 
 NOT_INSTRUMENTED: Final[Mapping[str, str]] = {
     "/api/generate": _TO_COME,

@@ -1,12 +1,15 @@
-"""Streams: what the SDK returns, told while it passes.
+"""Streams: what the SDK returns, recorded while it passes.
 
 Each is a plain (async) generator like the SDK's own, and as lazy: nothing is sent and no
 telemetry starts before the first read. The span is current during that read only, so that the
 HTTP request nests under it and the application's loop body does not.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from asyncio import CancelledError
+from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ollama_otel._calls import UNRECORDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,80 +18,73 @@ if TYPE_CHECKING:
 
 Start: TypeAlias = "Callable[[], Call | None]"
 
-_END: Final = object()
 
-
-def tell(chunks: Iterator[Any], start: Start) -> Generator[Any, None, None]:
-    """Pass on the chunks of a stream, and tell them.
+def wrap_stream(chunks: Iterable[Any], start: Start) -> Generator[Any, None, None]:
+    """Pass on the chunks of a stream, and record them.
 
     Args:
         chunks: what the SDK returned.
         start: starts the telemetry of the call; called in the first read.
     """
-    call = start()
-    if call is None:
-        yield from chunks
-        return
+    call = start() or UNRECORDED
+    first = True
     try:
-        chunk = next(chunks, _END)
-        if chunk is not _END:
-            call.add_first(chunk)
-            call.hand_over()
-            yield chunk
-            for chunk in chunks:
+        for chunk in chunks:
+            if first:
+                first = False
+                call.add_first(chunk)
+            else:
                 call.add(chunk)
+            try:
                 yield chunk
-    except GeneratorExit:
-        # The application has seen enough: that is no failure.
-        call.end()
-        raise
+            except GeneratorExit:
+                # The application has seen enough: that is no failure.
+                call.end()
+                raise
     except BaseException as error:
         call.end(error)
         raise
     else:
         call.end()
     finally:
-        _close(chunks)
+        if close := getattr(chunks, "close", None):
+            close()
 
 
-def _close(chunks: Iterator[Any]) -> None:
-    if isinstance(chunks, Generator):
-        chunks.close()
-
-
-async def tell_async(chunks: AsyncIterator[Any], start: Start) -> AsyncGenerator[Any, None]:
-    """Pass on the chunks of an async stream, and tell them.
+async def wrap_async_stream(chunks: AsyncIterable[Any], start: Start) -> AsyncGenerator[Any, None]:
+    """Pass on the chunks of an async stream, and record them.
 
     Args:
         chunks: what the SDK returned.
         start: starts the telemetry of the call; called in the first read.
     """
-    call = start()
-    if call is None:
+    call = start() or UNRECORDED
+    first = True
+    close = getattr(chunks, "aclose", None)
+    try:
         async for chunk in chunks:
-            yield chunk
-        return
-    try:
-        chunk = await anext(chunks, _END)
-        if chunk is not _END:
-            call.add_first(chunk)
-            call.hand_over()
-            yield chunk
-            async for chunk in chunks:
+            if first:
+                first = False
+                call.add_first(chunk)
+            else:
                 call.add(chunk)
+            try:
                 yield chunk
-    except GeneratorExit:
-        call.end()
-        raise
+            except GeneratorExit:
+                # The application has seen enough: that is no failure.
+                call.end()
+                raise
+            except CancelledError:
+                # A loop that shuts down cancels the closing of streams that were left behind.
+                # It closes the SDK's stream by itself: a second time would make noise.
+                call.end()
+                close = None
+                raise
     except BaseException as error:
         call.end(error)
         raise
     else:
         call.end()
     finally:
-        await _aclose(chunks)
-
-
-async def _aclose(chunks: AsyncIterator[Any]) -> None:
-    if isinstance(chunks, AsyncGenerator):
-        await chunks.aclose()
+        if close is not None:
+            await close()

@@ -36,6 +36,10 @@ SCOPE: Final = "ollama_otel"
 class Telemetry:
     """The handler that records calls, and what is known of its listeners.
 
+    Attributes:
+        handler: util-genai's handler.
+        closed: whether the instrumentation was taken off.
+
     Args:
         tracer_provider: where spans go; the global provider when ``None``.
         meter_provider: where metrics go; the global provider when ``None``.
@@ -68,10 +72,15 @@ class Telemetry:
             and get_content_capturing_mode() is ContentCapturingMode.SPAN_ONLY
         )
         self._meter_provider = meter_provider
+        self.closed = False
         self._has_listener = any(
             given is not None
             for given in (tracer_provider, meter_provider, logger_provider, completion_hook)
         )
+
+    def close(self) -> None:
+        """Record no call any more that has not started yet."""
+        self.closed = True
 
     def listens(self) -> bool:
         """Return whether anybody could receive telemetry of a call made now."""

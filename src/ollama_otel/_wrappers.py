@@ -12,7 +12,7 @@ from opentelemetry.context import get_current
 
 from ollama_otel._calls import start_call
 from ollama_otel._operations import OPERATIONS, Operation
-from ollama_otel._streams import tell, tell_async
+from ollama_otel._streams import wrap_async_stream, wrap_stream
 
 if TYPE_CHECKING:
     from ollama_otel._telemetry import Telemetry
@@ -42,7 +42,8 @@ def sync_wrapper(telemetry: "Telemetry") -> Wrapper:
             return wrapped(*args, **kwargs)
         start = partial(start_call, telemetry, operation, client, kwargs.get("json") or {})
         if kwargs.get("stream"):
-            return tell(wrapped(*args, **kwargs), partial(start, get_current()))
+            chunks = wrapped(*args, **kwargs)
+            return wrap_stream(chunks, partial(start, get_current()))
         call = start()
         if call is None:
             return wrapped(*args, **kwargs)
@@ -72,7 +73,8 @@ def async_wrapper(telemetry: "Telemetry") -> Wrapper:
             return await wrapped(*args, **kwargs)
         start = partial(start_call, telemetry, operation, client, kwargs.get("json") or {})
         if kwargs.get("stream"):
-            return tell_async(await wrapped(*args, **kwargs), partial(start, get_current()))
+            chunks = await wrapped(*args, **kwargs)
+            return wrap_async_stream(chunks, partial(start, get_current()))
         call = start()
         if call is None:
             return await wrapped(*args, **kwargs)

@@ -1,5 +1,6 @@
 """The instrumentor: puts the wrappers on the Ollama SDK, and takes only its own off."""
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 import wrapt
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
     from opentelemetry.util.genai.completion_hook import CompletionHook
 
+    from ollama_otel._telemetry import Telemetry
+
 _SEAM: Final = "_request"
+_ARGUMENTS: Final = ("tracer_provider", "meter_provider", "logger_provider", "completion_hook")
+
+_logger = logging.getLogger(__name__)
 
 _PATCHING: Final = Guard("instrumenting the Ollama SDK")
 
@@ -74,12 +80,13 @@ class OllamaInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped, as
                 f"completion_hook must have a method on_completion, and {hook!r} has none: see "
                 "opentelemetry.util.genai.completion_hook.CompletionHook"
             )
-        self._patch = _Patch(
-            tracer_provider=kwargs.get("tracer_provider"),
-            meter_provider=kwargs.get("meter_provider"),
-            logger_provider=kwargs.get("logger_provider"),
-            completion_hook=hook,
-        )
+        if unknown := sorted(set(kwargs) - set(_ARGUMENTS)):
+            _logger.warning(
+                "OllamaInstrumentor().instrument() does not know %s; what it knows: %s",
+                ", ".join(unknown),
+                ", ".join(_ARGUMENTS),
+            )
+        self._patch = _Patch(**{name: kwargs.get(name) for name in _ARGUMENTS})
         # Runs at once when the SDK is imported already.
         wrapt.register_post_import_hook(self._patch.put_on, "ollama")
 
@@ -100,6 +107,7 @@ class _Patch:
         self._providers = providers
         self._active = True
         self._put_on: list[tuple[type, Any]] = []
+        self._telemetry: Telemetry | None = None
 
     def put_on(self, ollama: "ModuleType") -> None:
         """Wrap the seam of both clients.
@@ -114,9 +122,9 @@ class _Patch:
             from ollama_otel._telemetry import Telemetry  # noqa: PLC0415
             from ollama_otel._wrappers import async_wrapper, sync_wrapper  # noqa: PLC0415
 
-            telemetry = Telemetry(**self._providers)
-            self._wrap(ollama.Client, sync_wrapper(telemetry))
-            self._wrap(ollama.AsyncClient, async_wrapper(telemetry))
+            self._telemetry = Telemetry(**self._providers)
+            self._wrap(ollama.Client, sync_wrapper(self._telemetry))
+            self._wrap(ollama.AsyncClient, async_wrapper(self._telemetry))
 
     def _wrap(self, client: type, wrapper: Any) -> None:
         wrapped = wrapt.FunctionWrapper(
@@ -128,6 +136,8 @@ class _Patch:
     def take_off(self) -> None:
         """Unwrap the seam; where somebody wrapped it after us, ours stays on and does nothing."""
         self._active = False
+        if self._telemetry is not None:
+            self._telemetry.close()
         for client, wrapped in self._put_on:
             if vars(client)[_SEAM] is wrapped:
                 setattr(client, _SEAM, wrapped.__wrapped__)
