@@ -60,7 +60,7 @@ STEPS: dict[str, tuple[Break, tuple[str, ...], int]] = {
     "who measures": (
         attribute(Telemetry, "measures"),
         ("starting the telemetry of a call",),
-        1,
+        0,
     ),
     "the fold": (operation(answer=broken), ("starting the telemetry of a call",), 1),
     "the handler": (

@@ -6,11 +6,15 @@ from typing import Any
 import ollama
 import pytest
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.util.genai.handler import TelemetryHandler
 
 from conftest import Instrument
 from ollama_otel import _extract, _version
+from ollama_otel._telemetry import Telemetry
 from ollama_otel.instrumentor import OllamaInstrumentor
 from recorded import EXCHANGES
 from telemetry import Recording
@@ -224,3 +228,18 @@ def test_the_event_tells_the_call(instrument: Instrument) -> None:
     assert attributes["gen_ai.input.messages"][1]["parts"] == [
         {"type": "text", "content": "Why is the sky blue?"}
     ]
+
+
+@pytest.mark.parametrize(
+    ("provider", "expected"),
+    [
+        (NoOpMeterProvider(), False),
+        (MeterProvider(), False),
+        (MeterProvider([InMemoryMetricReader()]), True),
+        (None, False),
+    ],
+    ids=["no-op", "nobody reads", "read", "none"],
+)
+def test_metrics_are_measured_where_somebody_reads_them(provider: Any, *, expected: bool) -> None:
+    """A provider without a reader, which OTEL_METRICS_EXPORTER=none leaves, costs nothing."""
+    assert Telemetry(meter_provider=provider).measures() is expected

@@ -11,6 +11,8 @@ import opentelemetry._logs._internal as logs_internal
 import opentelemetry.metrics._internal as metrics_internal
 import pytest
 from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.genai.invocation import InferenceInvocation
 
@@ -153,3 +155,25 @@ def test_an_invocation_takes_what_is_set_on_it() -> None:
     assert fields <= settable
     methods = ("activate", "suspend", "stop", "fail", "record_stream_chunk")
     assert all(callable(getattr(invocation, method)) for method in methods)
+
+
+def test_a_meter_provider_knows_its_readers() -> None:
+    """This is how one that nobody reads is recognised."""
+    unread, read = MeterProvider(), MeterProvider([InMemoryMetricReader()])
+
+    found = [bool(each._measurement_consumer._reader_storages) for each in (unread, read)]
+    unread.shutdown()
+    read.shutdown()
+
+    assert found == [False, True]
+
+
+def test_what_util_genai_keeps_in_the_context_has_its_name() -> None:
+    """Nested calls and conversations are recognised by the keys that it sets."""
+    with TelemetryHandler().inference("ollama", conversation_id="c1") as invocation:
+        keys = set(invocation.context) - {"current-span"}
+
+    own = {key for key in keys if "genai" in key}
+    assert len(own) == 2
+    assert not any("genai" in key for key in keys - own)
+    assert [key for key in keys - own if "current-span" not in key] == []

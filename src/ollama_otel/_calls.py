@@ -3,13 +3,13 @@
 What fails while a call is recorded is reported, and left out of the telemetry.
 """
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.util.genai.types import Error
 from opentelemetry.util.genai.utils import fq_exception_type
 
 from ollama_otel._internal_errors import Guard, report
+from ollama_otel._spans import SpanInvocation
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -37,7 +37,7 @@ def start_call(
     client: Any,
     body: "Body",
     context: "Context | None" = None,
-) -> "Call | None":
+) -> "Call | UnreadCall":
     """Start the telemetry of a call that is about to be made, and make its span current.
 
     Args:
@@ -48,28 +48,31 @@ def start_call(
         context: the parent; the current context when ``None``.
 
     Returns:
-        The call, or ``None`` when its telemetry could not be started.
+        The call; one that reads nothing when nobody keeps its span, when the instrumentation was
+        taken off meanwhile, or when its telemetry could not be started.
     """
     if telemetry.closed:
-        return None
+        return UnreadCall()
     with _STARTING:
         address, port = _server_if_known(client)
         model = body.get("model")
         invocation = operation.start(
-            telemetry.handler,
+            telemetry,
             operation_name=operation.name,
             request_model=model if isinstance(model, str) and model else None,
             server_address=address,
             server_port=port,
             context=context,
         )
+        if isinstance(invocation, SpanInvocation) and not invocation.span.is_recording():
+            return UnreadCall(invocation)
         try:
             return Call(telemetry, operation, invocation, body)
         except BaseException:
             # Left current, the span would make every later call of the thread a part of it.
             invocation.stop()
             raise
-    return None
+    return UnreadCall()
 
 
 def _server_if_known(client: Any) -> tuple[str | None, int | None]:
@@ -88,13 +91,12 @@ def server_of(client: Any) -> tuple[str | None, int | None]:
     return _host_and_port(client._client.base_url)  # noqa: SLF001  (no public way)
 
 
-@lru_cache(maxsize=64)
 def _host_and_port(url: Any) -> tuple[str | None, int | None]:
     return url.host or None, url.port or _DEFAULT_PORTS.get(url.scheme)
 
 
 class Call:
-    """A call under way, whose span is current until :meth:`add_first` or :meth:`end`.
+    """A call under way, whose span is current until the first chunk or :meth:`end`.
 
     Args:
         telemetry: where it is recorded.
@@ -127,17 +129,15 @@ class Call:
         for name, value in fields.items():
             setattr(self._invocation, name, value)
 
-    def add_first(self, chunk: Any) -> None:
-        """Take the first chunk of a stream, and make the application's context current again."""
-        self._add(chunk, first=True)
-        self._invocation.suspend()
+    def add(self, chunk: Any, *, first: bool) -> None:
+        """Take a chunk of a stream; the one that says it is the last ends the call.
 
-    def add(self, chunk: Any) -> None:
-        """Take a further chunk of a stream; the one that says it is the last ends the call."""
-        self._add(chunk)
-
-    def _add(self, chunk: Any, *, first: bool = False) -> None:
-        # Not a Guard: this runs for every chunk, and a try block costs nothing.
+        Args:
+            chunk: what came.
+            first: whether it is the first. It tells the time to first chunk, and after it the
+                application's context is current again.
+        """
+        # Not a Guard, and no calls that can be spared: this runs for every chunk.
         try:
             last = self._answer.add(chunk)
             if first:
@@ -145,11 +145,13 @@ class Call:
                 self._set({"response_model_name": self._answer.model})
             if first or self._times_chunks:
                 self._invocation.record_stream_chunk()
-        except Exception as error:  # noqa: BLE001  (whatever fails in here is ours)
-            report(READING_ANSWER, error)
-        else:
             if last:
                 self.end()
+        except Exception as error:  # noqa: BLE001  (whatever fails in here is ours)
+            report(READING_ANSWER, error)
+        finally:
+            if first:
+                self._invocation.suspend()
 
     def finish(self, response: Any) -> None:
         """Take a whole response, and end."""
@@ -194,17 +196,28 @@ class Call:
             raise
 
 
-class _Unrecorded:
-    """Stands in for a call whose telemetry could not be started."""
+class UnreadCall:
+    """A call of which nothing is read: its span, if it has one, only carries the trace on.
 
-    def add_first(self, chunk: Any) -> None:
-        """Do nothing."""
+    Args:
+        invocation: the started invocation, whose span nobody keeps.
+    """
 
-    def add(self, chunk: Any) -> None:
-        """Do nothing."""
+    __slots__ = ("_invocation",)
 
-    def end(self, error: BaseException | None = None) -> None:
-        """Do nothing."""
+    def __init__(self, invocation: "Invocation | None" = None) -> None:
+        self._invocation = invocation
 
+    def add(self, chunk: Any, *, first: bool) -> None:  # noqa: ARG002  (nothing of it is wanted)
+        """Make the application's context current again after the first chunk."""
+        if first and self._invocation is not None:
+            self._invocation.suspend()
 
-UNRECORDED: Final = _Unrecorded()
+    def finish(self, response: Any) -> None:  # noqa: ARG002  (nothing of it is wanted)
+        """End."""
+        self.end()
+
+    def end(self, error: BaseException | None = None) -> None:  # noqa: ARG002
+        """End; a second time does nothing."""
+        if self._invocation is not None:
+            self._invocation.stop()

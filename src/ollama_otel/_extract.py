@@ -131,7 +131,7 @@ def chat_request_content(body: Body) -> Fields:
     Returns:
         ``input_messages`` and, where tools are on offer, ``tool_definitions``.
     """
-    fields: Fields = {"input_messages": list(_input_messages(_items(body, "messages")))}
+    fields: Fields = {"input_messages": _input_messages(_items(body, "messages"))}
     if tools := _items(body, "tools"):
         fields["tool_definitions"] = [_tool_definition(tool) for tool in tools]
     return fields
@@ -139,29 +139,31 @@ def chat_request_content(body: Body) -> Fields:
 
 def _items(holder: Mapping[str, Any], key: str) -> Sequence[Any]:
     value = holder.get(key)
+    if not value:
+        # First, because it is the rule, and asking for an abstract type is slow.
+        return ()
     return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
-def _input_messages(messages: Iterable[Mapping[str, Any]]) -> Iterator[InputMessage]:
+def _input_messages(messages: Iterable[Mapping[str, Any]]) -> list[InputMessage]:
     calls = _ToolCalls()
-    for message in messages:
-        role = message.get("role") or "user"
-        parts = list(_parts(message, role, calls))
-        yield InputMessage(role=role, parts=parts)
+    return [_input_message(message, calls) for message in messages]
 
 
-def _parts(message: Mapping[str, Any], role: str, calls: "_ToolCalls") -> Iterator[MessagePart]:
+def _input_message(message: Mapping[str, Any], calls: "_ToolCalls") -> InputMessage:
+    role = message.get("role") or "user"
+    # A list rather than a generator: a history has many messages.
+    parts: list[MessagePart] = []
     content = message.get("content")
     if thinking := message.get("thinking"):
-        yield ReasoningPart(content=thinking)
+        parts.append(ReasoningPart(thinking))
     if role == "tool":
-        yield ToolCallResponsePart(response=content, id=calls.answered(message))
+        parts.append(ToolCallResponsePart(content, calls.answered(message)))
     elif content:
-        yield TextPart(content=content)
-    for image in _items(message, "images"):
-        yield image_part(image)
-    for call in _items(message, "tool_calls"):
-        yield calls.asked(call)
+        parts.append(TextPart(content))
+    parts.extend(map(image_part, _items(message, "images")))
+    parts.extend(map(calls.asked, _items(message, "tool_calls")))
+    return InputMessage(role, parts)
 
 
 class _ToolCalls:

@@ -4,13 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+from opentelemetry.context import get_current
+
 from ollama_otel import _extract
+from ollama_otel._spans import SpanInvocation
 
 if TYPE_CHECKING:
-    from opentelemetry.util.genai.handler import TelemetryHandler
+    from opentelemetry.context import Context
     from opentelemetry.util.genai.invocation import GenAIInvocation
 
-Invocation: TypeAlias = "GenAIInvocation"
+    from ollama_otel._telemetry import Telemetry
+
+Invocation: TypeAlias = "GenAIInvocation | SpanInvocation"
 
 PROVIDER: Final = "ollama"
 """The ``gen_ai.provider.name``: a custom value, as the conventions allow."""
@@ -59,8 +64,12 @@ class Operation:
     answer: type[Answer]
 
 
-def _inference(handler: "TelemetryHandler", **facts: Any) -> Invocation:
-    return handler.inference(PROVIDER, error_type_resolver=_extract.error_type, **facts)
+def _inference(telemetry: "Telemetry", context: "Context | None", **facts: Any) -> Invocation:
+    facts |= {"context": context, "error_type_resolver": _extract.error_type}
+    if telemetry.only_spans(get_current() if context is None else context):
+        facts["should_capture_content"] = telemetry.captures_content
+        return SpanInvocation(telemetry.tracer, PROVIDER, **facts)
+    return telemetry.handler.inference(PROVIDER, **facts)
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = {

@@ -9,14 +9,12 @@ from asyncio import CancelledError
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ollama_otel._calls import UNRECORDED
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ollama_otel._calls import Call
+    from ollama_otel._calls import Call, UnreadCall
 
-Start: TypeAlias = "Callable[[], Call | None]"
+Start: TypeAlias = "Callable[[], Call | UnreadCall]"
 
 
 def wrap_stream(chunks: Iterable[Any], start: Start) -> Generator[Any, None, None]:
@@ -26,15 +24,12 @@ def wrap_stream(chunks: Iterable[Any], start: Start) -> Generator[Any, None, Non
         chunks: what the SDK returned.
         start: starts the telemetry of the call; called in the first read.
     """
-    call = start() or UNRECORDED
+    call = start()
     first = True
     try:
         for chunk in chunks:
-            if first:
-                first = False
-                call.add_first(chunk)
-            else:
-                call.add(chunk)
+            call.add(chunk, first=first)
+            first = False
             try:
                 yield chunk
             except GeneratorExit:
@@ -58,16 +53,13 @@ async def wrap_async_stream(chunks: AsyncIterable[Any], start: Start) -> AsyncGe
         chunks: what the SDK returned.
         start: starts the telemetry of the call; called in the first read.
     """
-    call = start() or UNRECORDED
+    call = start()
     first = True
     close = getattr(chunks, "aclose", None)
     try:
         async for chunk in chunks:
-            if first:
-                first = False
-                call.add_first(chunk)
-            else:
-                call.add(chunk)
+            call.add(chunk, first=first)
+            first = False
             try:
                 yield chunk
             except GeneratorExit:

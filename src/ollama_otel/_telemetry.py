@@ -12,10 +12,12 @@ from opentelemetry._logs._internal import ProxyLoggerProvider
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.metrics import NoOpMeterProvider, get_meter_provider
 from opentelemetry.metrics._internal import _ProxyMeterProvider
-from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
+from opentelemetry.semconv.schemas import Schemas
+from opentelemetry.trace import ProxyTracerProvider, get_tracer, get_tracer_provider
 from opentelemetry.util.genai.completion_hook import load_completion_hook
 from opentelemetry.util.genai.environment_variables import (
     OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK,
+    OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT,
 )
 from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.genai.types import ContentCapturingMode
@@ -25,12 +27,17 @@ from ollama_otel._version import __version__
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
+    from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
     from opentelemetry.util.genai.completion_hook import CompletionHook
     from opentelemetry.util.genai.invocation import GenAIInvocation
 
+    from ollama_otel._spans import SpanInvocation
+
 SCOPE: Final = "ollama_otel"
+
+_WITH_EVENTS: Final = (ContentCapturingMode.EVENT_ONLY, ContentCapturingMode.SPAN_AND_EVENT)
 
 
 class Telemetry:
@@ -38,6 +45,8 @@ class Telemetry:
 
     Attributes:
         handler: util-genai's handler.
+        tracer: makes the spans of calls that are recorded by their span alone.
+        captures_content: whether content is wanted at all.
         closed: whether the instrumentation was taken off.
 
     Args:
@@ -66,11 +75,16 @@ class Telemetry:
             instrumentation_scope_name=SCOPE,
             instrumentation_scope_version=__version__,
         )
+        self.tracer: Final = get_tracer(
+            SCOPE, __version__, tracer_provider, schema_url=Schemas.V1_37_0.value
+        )
+        self.captures_content: Final = self.handler.should_capture_content()
         # util-genai serialises content even where the only reader is a span that nobody records.
         self._only_spans_hold_content = (
             completion_hook is None
             and get_content_capturing_mode() is ContentCapturingMode.SPAN_ONLY
         )
+        self._hook_or_events = completion_hook is not None or _makes_events()
         self._meter_provider = meter_provider
         self.closed = False
         self._has_listener = any(
@@ -90,16 +104,42 @@ class Telemetry:
             self._has_listener = _global_provider_set()
         return self._has_listener
 
-    def wants_content(self, invocation: "GenAIInvocation") -> bool:
+    def wants_content(self, invocation: "GenAIInvocation | SpanInvocation") -> bool:
         """Return whether the content of this call will be kept by something."""
         if not invocation.should_capture_content:
             return False
         return not self._only_spans_hold_content or invocation.span.is_recording()
 
+    def only_spans(self, context: "Context") -> bool:
+        """Return whether the span of a call is all that anybody will receive of it.
+
+        Args:
+            context: the call's context, in which util-genai keeps what nested calls have to know.
+        """
+        if self._hook_or_events or self.measures():
+            return False
+        return not any("genai" in key for key in context)
+
     def measures(self) -> bool:
         """Return whether metrics are received, so that timing every chunk is worth its cost."""
         provider = self._meter_provider or get_meter_provider()
-        return not isinstance(provider, NoOpMeterProvider | _ProxyMeterProvider)
+        if isinstance(provider, NoOpMeterProvider | _ProxyMeterProvider):
+            return False
+        return _is_read(provider)
+
+
+def _is_read(provider: "MeterProvider") -> bool:
+    """Tell whether the SDK's provider has a reader: OTEL_METRICS_EXPORTER=none leaves it none.
+
+    Private: there is no public way to ask. What is not the SDK's counts as read.
+    """
+    consumer = getattr(provider, "_measurement_consumer", None)
+    return bool(getattr(consumer, "_reader_storages", True))
+
+
+def _makes_events() -> bool:
+    asked = os.environ.get(OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT, "").strip().lower() == "true"
+    return asked or get_content_capturing_mode() in _WITH_EVENTS
 
 
 def _global_provider_set() -> bool:

@@ -40,13 +40,12 @@ def sync_wrapper(telemetry: "Telemetry") -> Wrapper:
         operation = _operation(args)
         if operation is None or not telemetry.listens():
             return wrapped(*args, **kwargs)
-        start = partial(start_call, telemetry, operation, client, kwargs.get("json") or {})
+        body = kwargs.get("json") or {}
         if kwargs.get("stream"):
+            start = partial(start_call, telemetry, operation, client, body, get_current())
             chunks = wrapped(*args, **kwargs)
-            return wrap_stream(chunks, partial(start, get_current()))
-        call = start()
-        if call is None:
-            return wrapped(*args, **kwargs)
+            return wrap_stream(chunks, start)
+        call = start_call(telemetry, operation, client, body)
         try:
             response = wrapped(*args, **kwargs)
         except BaseException as error:
@@ -71,13 +70,12 @@ def async_wrapper(telemetry: "Telemetry") -> Wrapper:
         operation = _operation(args)
         if operation is None or not telemetry.listens():
             return await wrapped(*args, **kwargs)
-        start = partial(start_call, telemetry, operation, client, kwargs.get("json") or {})
+        body = kwargs.get("json") or {}
         if kwargs.get("stream"):
+            start = partial(start_call, telemetry, operation, client, body, get_current())
             chunks = await wrapped(*args, **kwargs)
-            return wrap_async_stream(chunks, partial(start, get_current()))
-        call = start()
-        if call is None:
-            return await wrapped(*args, **kwargs)
+            return wrap_async_stream(chunks, start)
+        call = start_call(telemetry, operation, client, body)
         try:
             response = await wrapped(*args, **kwargs)
         except BaseException as error:
