@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PYPROJECT := pyproject.toml src/ollama_otel/_version.py
 
 # uv installs several times faster than pip; where it cannot be had, pip does the same.
-INSTALL = $(if $(shell test -x $(BIN)/uv && echo yes),$(BIN)/uv pip install --python $(BIN)/python,$(BIN)/python -m pip install) --quiet
+HAS_UV = $(shell test -x $(BIN)/uv && echo yes)
+INSTALL = $(if $(HAS_UV),$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install) --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test live counterparts wheel versions lint types build bench clean
@@ -28,7 +29,7 @@ counterparts: $(VENV)/.live ## Get the real servers ready (builds what is not on
 wheel: build $(VENV)/.test ## The built wheel and sdist, in clean environments
 	$(BIN)/python -m pytest -m wheel tests/wheel
 
-versions: $(VENV)/.test ## The fast tests on the oldest and newest supported versions
+versions: $(VENV)/.test ## The fast tests on the oldest and newest supported versions (needs uv)
 	$(BIN)/python tests/run_versions.py
 
 lint: $(VENV)/.lint ## Style and formatting
@@ -40,7 +41,7 @@ types: $(VENV)/.lint $(VENV)/.live ## Static types, strict
 
 build: $(VENV)/.lint ## Wheel and sdist into dist/
 	@rm -rf dist
-	$(BIN)/python -m build --installer uv
+	$(BIN)/python -m build $(if $(HAS_UV),--installer uv)
 
 bench: $(VENV)/.test ## Cost per call beside the peers
 	$(BIN)/python benchmarks/cost.py

@@ -1,4 +1,4 @@
-"""GenAI spans in MLflow: the exporter, and the one line for MLflow's own users.
+"""GenAI spans in MLflow: the exporters.
 
 Importing this package imports nothing else: the public names are loaded at first use.
 """
