@@ -243,3 +243,17 @@ def test_the_event_tells_the_call(instrument: Instrument) -> None:
 def test_metrics_are_measured_where_somebody_reads_them(provider: Any, *, expected: bool) -> None:
     """A provider without a reader, which OTEL_METRICS_EXPORTER=none leaves, costs nothing."""
     assert Telemetry(meter_provider=provider).measures() is expected
+
+
+@pytest.mark.usefixtures("quiet_errors")
+def test_a_provider_that_cannot_be_loaded_does_not_stop_a_call(
+    instrument: Instrument, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """OTEL_PYTHON_TRACER_PROVIDER may name what is not installed."""
+    monkeypatch.setenv("OTEL_PYTHON_TRACER_PROVIDER", "no_such_provider")
+    instrument(tracer_provider=None, meter_provider=None, logger_provider=None)
+
+    assert PLAIN.client().chat(**PLAIN.arguments).done
+    assert caplog.messages[-1] == (
+        "ollama-otel failed while instrumenting the Ollama SDK; the application is not affected"
+    )

@@ -88,10 +88,7 @@ def server_of(client: Any) -> tuple[str | None, int | None]:
         client: an ``ollama.Client`` or ``ollama.AsyncClient``; only its private httpx client
             knows the address.
     """
-    return _host_and_port(client._client.base_url)  # noqa: SLF001  (no public way)
-
-
-def _host_and_port(url: Any) -> tuple[str | None, int | None]:
+    url = client._client.base_url  # noqa: SLF001  (no public way)
     return url.host or None, url.port or _DEFAULT_PORTS.get(url.scheme)
 
 
