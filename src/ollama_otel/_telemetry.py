@@ -4,7 +4,8 @@ The one place that asks OpenTelemetry who listens.
 """
 
 import os
-from typing import TYPE_CHECKING, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 # Private: there is no public way to ask whether a meter or logger provider was ever set.
 from opentelemetry._logs import get_logger_provider
@@ -19,7 +20,6 @@ from opentelemetry.util.genai.environment_variables import (
     OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK,
     OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT,
 )
-from opentelemetry.util.genai.handler import TelemetryHandler
 from opentelemetry.util.genai.types import ContentCapturingMode
 from opentelemetry.util.genai.utils import get_content_capturing_mode
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
     from opentelemetry.util.genai.completion_hook import CompletionHook
+    from opentelemetry.util.genai.handler import TelemetryHandler
     from opentelemetry.util.genai.invocation import GenAIInvocation
 
     from ollama_otel._spans import SpanInvocation
@@ -44,7 +45,6 @@ class Telemetry:
     """The handler that records calls, and what is known of its listeners.
 
     Attributes:
-        handler: util-genai's handler.
         tracer: makes the spans of calls that are recorded by their span alone.
         captures_content: whether content is wanted at all.
         closed: whether the instrumentation was taken off.
@@ -67,29 +67,37 @@ class Telemetry:
     ) -> None:
         if completion_hook is None and os.environ.get(OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK):
             completion_hook = load_completion_hook()
-        self.handler: Final = TelemetryHandler(
-            tracer_provider=tracer_provider,
-            meter_provider=meter_provider,
-            logger_provider=logger_provider,
-            completion_hook=completion_hook,
-            instrumentation_scope_name=SCOPE,
-            instrumentation_scope_version=__version__,
-        )
+        self._handler_arguments: dict[str, Any] = {
+            "tracer_provider": tracer_provider,
+            "meter_provider": meter_provider,
+            "logger_provider": logger_provider,
+            "completion_hook": completion_hook,
+        }
         self.tracer: Final = get_tracer(
             SCOPE, __version__, tracer_provider, schema_url=Schemas.V1_37_0.value
         )
-        self.captures_content: Final = self.handler.should_capture_content()
+        mode = get_content_capturing_mode()
+        has_hook = completion_hook is not None
+        self.captures_content: Final = has_hook or mode is not ContentCapturingMode.NO_CONTENT
         # util-genai serialises content even where the only reader is a span that nobody records.
-        self._only_spans_hold_content = (
-            completion_hook is None
-            and get_content_capturing_mode() is ContentCapturingMode.SPAN_ONLY
-        )
-        self._hook_or_events = completion_hook is not None or _makes_events()
+        self._only_spans_hold_content = not has_hook and mode is ContentCapturingMode.SPAN_ONLY
+        self._hook_or_events = has_hook or mode in _WITH_EVENTS or _events_asked_for()
         self._meter_provider = meter_provider
         self.closed = False
         self._has_listener = any(
             given is not None
             for given in (tracer_provider, meter_provider, logger_provider, completion_hook)
+        )
+
+    @cached_property
+    def handler(self) -> "TelemetryHandler":
+        """util-genai's handler, which is imported where spans alone do not do."""
+        from opentelemetry.util.genai.handler import TelemetryHandler  # noqa: PLC0415  (see above)
+
+        return TelemetryHandler(
+            **self._handler_arguments,
+            instrumentation_scope_name=SCOPE,
+            instrumentation_scope_version=__version__,
         )
 
     def close(self) -> None:
@@ -137,9 +145,8 @@ def _is_read(provider: "MeterProvider") -> bool:
     return bool(getattr(consumer, "_reader_storages", True))
 
 
-def _makes_events() -> bool:
-    asked = os.environ.get(OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT, "").strip().lower() == "true"
-    return asked or get_content_capturing_mode() in _WITH_EVENTS
+def _events_asked_for() -> bool:
+    return os.environ.get(OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT, "").strip().lower() == "true"
 
 
 def _global_provider_set() -> bool:
