@@ -1,5 +1,6 @@
 """Answers recorded from a real Ollama server, and clients of the SDK that get them."""
 
+import asyncio
 import inspect
 import json
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import httpx
 import ollama
+import pytest
 
 _FILE = Path(__file__).parent / "wire" / "ollama_answers.json"
 
@@ -24,6 +26,11 @@ class Exchange:
     status: int
     content_type: str
     lines: list[Any]
+
+    @property
+    def method(self) -> str:
+        """The SDK's method that makes the request."""
+        return self.path.removeprefix("/api/")
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -61,3 +68,24 @@ def _load() -> dict[str, Exchange]:
 
 
 EXCHANGES = _load()
+
+both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
+def call(exchange: Exchange, *, asynchronous: bool) -> list[dict[str, Any]]:
+    """Make the recorded call and return all that the application gets, as plain data."""
+    if asynchronous:
+        return asyncio.run(_call_async(exchange))
+    answer = getattr(exchange.client(), exchange.method)(**exchange.arguments)
+    return [each.model_dump() for each in ([answer] if _is_whole(answer) else answer)]
+
+
+async def _call_async(exchange: Exchange) -> list[dict[str, Any]]:
+    answer = await getattr(exchange.async_client(), exchange.method)(**exchange.arguments)
+    if _is_whole(answer):
+        return [answer.model_dump()]
+    return [each.model_dump() async for each in answer]
+
+
+def _is_whole(answer: Any) -> bool:
+    return hasattr(answer, "model_dump")

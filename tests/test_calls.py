@@ -1,6 +1,7 @@
 """An error of our own never reaches the application, and never passes in silence."""
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,7 @@ from opentelemetry.util.genai.invocation import InferenceInvocation
 from conftest import Instrument
 from ollama_otel import _calls, _extract, _operations
 from ollama_otel._telemetry import Telemetry
-from recorded import EXCHANGES
-from test_chat import both, chat
+from recorded import EXCHANGES, both, call
 from test_streams import Wire
 
 PLAIN, STREAM, MISSING = (
@@ -35,8 +35,8 @@ def operation(**changes: Any) -> Break:
 
     def change(monkeypatch: pytest.MonkeyPatch) -> None:
         row = _operations.OPERATIONS["/api/chat"]
-        fields = {name: getattr(row, name) for name in row.__slots__} | changes
-        monkeypatch.setitem(_operations.OPERATIONS, "/api/chat", _operations.Operation(**fields))
+        replaced = dataclasses.replace(row, **changes)
+        monkeypatch.setitem(_operations.OPERATIONS, "/api/chat", replaced)
 
     return change
 
@@ -111,12 +111,12 @@ def test_whatever_breaks_the_application_gets_its_stream(
 ) -> None:
     """The same chunks, a warning that says what failed, and no span left open or current."""
     break_it, warnings, spans = STEPS[step]
-    expected = chat(STREAM, asynchronous=asynchronous)
+    expected = call(STREAM, asynchronous=asynchronous)
     recording = instrument()
 
     with monkeypatch.context() as patch:
         break_it(patch)
-        assert chat(STREAM, asynchronous=asynchronous) == expected
+        assert call(STREAM, asynchronous=asynchronous) == expected
 
     assert trace.get_current_span() is trace.INVALID_SPAN
     assert [record.getMessage() for record in caplog.records] == [
@@ -137,13 +137,13 @@ def test_whatever_breaks_the_application_gets_its_answer_and_its_errors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whole answers and the SDK's exceptions pass unchanged."""
-    expected = chat(PLAIN, asynchronous=asynchronous)
+    expected = call(PLAIN, asynchronous=asynchronous)
     recording = instrument()
     STEPS[step][0](monkeypatch)
 
-    assert chat(PLAIN, asynchronous=asynchronous) == expected
+    assert call(PLAIN, asynchronous=asynchronous) == expected
     with pytest.raises(ollama.ResponseError, match=r"^model 'nope' not found"):
-        chat(MISSING, asynchronous=asynchronous)
+        call(MISSING, asynchronous=asynchronous)
     assert len(recording.spans) == 2 * STEPS[step][2]
 
 
@@ -174,9 +174,9 @@ def test_a_ctrl_c_in_our_code_passes_and_leaves_no_span_current(
     with monkeypatch.context() as patch:
         patch.setattr(_extract.ChatAnswer, owner, lambda *_args: _raise(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
-            chat(PLAIN, asynchronous=False)
+            call(PLAIN, asynchronous=False)
 
-    chat(PLAIN, asynchronous=False)
+    call(PLAIN, asynchronous=False)
 
     assert len(recording.spans) == 2
 
@@ -249,4 +249,4 @@ def test_in_tests_our_errors_are_loud(
     monkeypatch.setattr(_extract.ChatAnswer, "fields", broken)
 
     with pytest.raises(RuntimeError, match="ours is broken"):
-        chat(PLAIN, asynchronous=False)
+        call(PLAIN, asynchronous=False)

@@ -1,55 +1,13 @@
 """What the span of a chat says, for every recorded answer, sync and async alike."""
 
-import asyncio
 from typing import Any
 
 import ollama
 import pytest
 
 from conftest import Instrument
-from recorded import EXCHANGES, Exchange
-
-Chunks = list[dict[str, Any]]
-
-
-def chat(exchange: Exchange, *, asynchronous: bool) -> Chunks:
-    """Make the recorded call and return all that the application gets, as plain data."""
-    if asynchronous:
-        return asyncio.run(_chat_async(exchange))
-    answer = exchange.client().chat(**exchange.arguments)
-    return [each.model_dump() for each in ([answer] if _is_whole(answer) else answer)]
-
-
-async def _chat_async(exchange: Exchange) -> Chunks:
-    answer = await exchange.async_client().chat(**exchange.arguments)
-    if _is_whole(answer):
-        return [answer.model_dump()]
-    return [each.model_dump() async for each in answer]
-
-
-def _is_whole(answer: Any) -> bool:
-    return isinstance(answer, ollama.ChatResponse)
-
-
-def text(role: str, content: str) -> dict[str, Any]:
-    return {"role": role, "name": None, "parts": [{"type": "text", "content": content}]}
-
-
-def said(reason: str, *parts: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"role": "assistant", "name": None, "finish_reason": reason, "parts": list(parts)}]
-
-
-def part(kind: str, **fields: Any) -> dict[str, Any]:
-    return {"type": kind, **fields}
-
-
-def answered(reason: str, model: str = "scripted", **tokens: int) -> dict[str, Any]:
-    return {
-        "gen_ai.response.model": model,
-        "gen_ai.response.finish_reasons": (reason,),
-        **{f"gen_ai.usage.{name}_tokens": count for name, count in tokens.items()},
-    }
-
+from expected import answered, part, said, text
+from recorded import EXCHANGES, both, call
 
 REQUEST = {
     "gen_ai.operation.name": "chat",
@@ -255,8 +213,6 @@ ERRORS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
 }
 
-both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-
 
 @both
 @pytest.mark.parametrize("name", ANSWERS)
@@ -264,10 +220,10 @@ def test_an_answered_chat_is_told_whole(
     name: str, *, asynchronous: bool, instrument: Instrument
 ) -> None:
     """The span says what was asked and what the server said, and the application gets it all."""
-    expected = chat(EXCHANGES[name], asynchronous=asynchronous)
+    expected = call(EXCHANGES[name], asynchronous=asynchronous)
     recording = instrument()
 
-    assert chat(EXCHANGES[name], asynchronous=asynchronous) == expected
+    assert call(EXCHANGES[name], asynchronous=asynchronous) == expected
     assert recording.span == {
         "name": "chat scripted",
         "kind": "CLIENT",
@@ -287,7 +243,7 @@ def test_a_refused_chat_is_told_with_its_error(
     recording = instrument()
 
     with pytest.raises(ollama.ResponseError) as raised:
-        chat(EXCHANGES[name], asynchronous=asynchronous)
+        call(EXCHANGES[name], asynchronous=asynchronous)
 
     assert str(raised.value) == message
     expected = REQUEST | attributes | {"error.type": error_type}

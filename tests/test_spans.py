@@ -1,6 +1,7 @@
 """A call recorded by its span alone has the span that util-genai would have made."""
 
 import contextlib
+import dataclasses
 from typing import Any
 
 import ollama
@@ -12,10 +13,16 @@ from opentelemetry.util.genai.handler import TelemetryHandler
 from conftest import Instrument
 from ollama_otel import OllamaInstrumentor, _extract, _operations
 from ollama_otel._spans import SpanInvocation
-from recorded import EXCHANGES
+from recorded import EXCHANGES, both, call
 from telemetry import Recording, told
-from test_chat import ANSWERS, both, chat
+from test_chat import ANSWERS as CHATS
+from test_embed import ANSWERS as EMBEDDED
+from test_generate import ANSWERS as GENERATED
 
+NAMES = [
+    *(*CHATS, *GENERATED, *EMBEDDED),
+    *("error_no_such_model", "error_mid_stream", "error_embed_no_such_model"),
+]
 SPANS_ONLY: dict[str, Any] = {"meter_provider": None, "logger_provider": None}
 
 
@@ -23,30 +30,30 @@ SPANS_ONLY: dict[str, Any] = {"meter_provider": None, "logger_provider": None}
 def kinds(monkeypatch: pytest.MonkeyPatch) -> list[type]:
     """The kinds of invocation that were started, in order."""
     started: list[type] = []
-    row = _operations.OPERATIONS["/api/chat"]
+    for path, row in _operations.OPERATIONS.items():
 
-    def start(*args: Any, **facts: Any) -> Any:
-        invocation = row.start(*args, **facts)
-        started.append(type(invocation))
-        return invocation
+        def start(*args: Any, row: _operations.Operation = row, **facts: Any) -> Any:
+            invocation = row.start(*args, **facts)
+            started.append(type(invocation))
+            return invocation
 
-    fields = {name: getattr(row, name) for name in row.__slots__} | {"start": start}
-    monkeypatch.setitem(_operations.OPERATIONS, "/api/chat", _operations.Operation(**fields))
+        replaced = dataclasses.replace(row, start=start)
+        monkeypatch.setitem(_operations.OPERATIONS, path, replaced)
     return started
 
 
 @both
 @pytest.mark.parametrize("mode", ["SPAN_ONLY", "NO_CONTENT"])
-@pytest.mark.parametrize("name", [*ANSWERS, "error_no_such_model"])
+@pytest.mark.parametrize("name", NAMES)
 def test_both_ways_make_the_same_span(
     name: str, mode: str, *, asynchronous: bool, instrument: Instrument, kinds: list[type]
 ) -> None:
-    """Every recorded chat, first with metrics received and then without."""
+    """Every recorded call, first with metrics received and then without."""
     found = []
     for options in ({}, SPANS_ONLY):
         recording = instrument(mode, **options)
         with contextlib.suppress(ollama.ResponseError):
-            chat(EXCHANGES[name], asynchronous=asynchronous)
+            call(EXCHANGES[name], asynchronous=asynchronous)
         OllamaInstrumentor().uninstrument()
         (span,) = recording.spans
         found.append((told(span), span.instrumentation_scope))
@@ -62,7 +69,7 @@ def test_inside_another_inference_the_call_stays_util_genais(
     recording = instrument(**SPANS_ONLY)
 
     with TelemetryHandler(tracer_provider=recording.tracer_provider).inference("framework"):
-        chat(EXCHANGES["chat_plain"], asynchronous=False)
+        call(EXCHANGES["chat_plain"], asynchronous=False)
 
     assert SpanInvocation not in kinds
     assert recording.span["attributes"]["gen_ai.usage.input_tokens"] == 40
@@ -78,7 +85,7 @@ def test_a_call_that_is_sampled_out_is_not_read(
     monkeypatch.setattr(_extract.ChatAnswer, "add", None)
     monkeypatch.setattr(_extract.ChatAnswer, "__init__", None)
 
-    assert chat(EXCHANGES[name], asynchronous=asynchronous)
+    assert call(EXCHANGES[name], asynchronous=asynchronous)
     assert recording.spans == ()
 
 
@@ -101,7 +108,7 @@ def test_whatever_breaks_the_application_gets_its_stream_and_the_span_ends(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One warning says what failed, and nothing stays current."""
-    expected = chat(EXCHANGES["chat_stream"], asynchronous=asynchronous)
+    expected = call(EXCHANGES["chat_stream"], asynchronous=asynchronous)
     recording = instrument(**SPANS_ONLY)
 
     def fail(*_args: Any) -> None:
@@ -109,7 +116,7 @@ def test_whatever_breaks_the_application_gets_its_stream_and_the_span_ends(
 
     with monkeypatch.context() as patch:
         patch.setattr(SpanInvocation, broken, fail)
-        assert chat(EXCHANGES["chat_stream"], asynchronous=asynchronous) == expected
+        assert call(EXCHANGES["chat_stream"], asynchronous=asynchronous) == expected
 
     assert len(recording.spans) == 1
     assert trace.get_current_span() is trace.INVALID_SPAN
@@ -128,7 +135,7 @@ def test_content_that_cannot_be_written_takes_nothing_else_with_it(
     )
     recording = instrument(**SPANS_ONLY)
 
-    chat(EXCHANGES["chat_plain"], asynchronous=False)
+    call(EXCHANGES["chat_plain"], asynchronous=False)
 
     attributes = recording.span["attributes"]
     assert attributes["gen_ai.usage.input_tokens"] == 40

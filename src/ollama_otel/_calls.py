@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.util.genai.types import Error
 from opentelemetry.util.genai.utils import fq_exception_type
 
+from ollama_otel._extract import error_type
 from ollama_otel._internal_errors import Guard, report
 from ollama_otel._spans import SpanInvocation
 
@@ -186,11 +187,12 @@ class Call:
             self._invocation.stop()
             return
         try:
-            self._invocation.fail(error)
+            failure = Error.from_exception(error, error_type)
         except Exception:
-            # util-genai 1.3b0 leaves the span open when str() of the exception raises.
+            # Its str() raises: the span ends all the same, with the type alone.
             self._invocation.fail(Error(message=None, type=fq_exception_type(error)))
             raise
+        self._invocation.fail(failure)
 
 
 class UnreadCall:

@@ -137,6 +137,41 @@ def chat_request_content(body: Body) -> Fields:
     return fields
 
 
+def generate_request_content(body: Body) -> Fields:
+    """Read the prompt of a generate request, and the system instructions beside it.
+
+    Args:
+        body: the JSON body that the SDK sends.
+
+    Returns:
+        ``input_messages`` with what the model is to continue, the suffix behind it and the images;
+        ``system_instruction`` where one is given. A request that only loads a model has neither.
+    """
+    parts: list[MessagePart] = [
+        TextPart(text) for text in (body.get("prompt"), body.get("suffix")) if text
+    ]
+    parts.extend(map(image_part, _items(body, "images")))
+    fields: Fields = {"input_messages": [InputMessage("user", parts)]} if parts else {}
+    if system := body.get("system"):
+        fields["system_instruction"] = [TextPart(system)]
+    return fields
+
+
+def embed_request(body: Body) -> Fields:
+    """Read what an embed request asks for, apart from its content.
+
+    Args:
+        body: the JSON body that the SDK sends.
+    """
+    dimensions = _integer(body.get("dimensions"))
+    return {} if dimensions is None else {"dimension_count": dimensions}
+
+
+def no_content(_body: Body) -> Fields:
+    """Return nothing: the conventions record no content of this operation."""
+    return {}
+
+
 def _items(holder: Mapping[str, Any], key: str) -> Sequence[Any]:
     value = holder.get(key)
     if not value:
@@ -238,23 +273,22 @@ UNFINISHED: Final = "error"
 """The finish reason where the server's own was expected and never came."""
 
 
-class ChatAnswer:
-    """Folds what a chat answers, whole or chunk by chunk, into an invocation's attributes.
+class _Answer:
+    """Folds what a model answers, whole or chunk by chunk, into an invocation's attributes.
 
     Args:
         body: the request's JSON body.
-        keep_content: whether texts and tool calls are wanted; without it only the last chunk
-            is looked at.
+        keep_content: whether texts, images and tool calls are wanted; without it only the last
+            chunk is looked at.
     """
 
-    __slots__ = ("_body", "_keep_content", "_last", "_text", "_thinking", "_tool_calls", "model")
+    __slots__ = ("_body", "_keep_content", "_last", "_text", "_thinking", "model")
 
     def __init__(self, body: Body, *, keep_content: bool) -> None:
         self._body = body
         self._keep_content = keep_content
         self._text = io.StringIO()
         self._thinking = io.StringIO()
-        self._tool_calls: list[Any] = []
         self._last: Fields | None = None
         self.model: str | None = None
 
@@ -265,7 +299,7 @@ class ChatAnswer:
             Whether the server says that this was the last.
         """
         if self._keep_content:
-            self._add_content(chunk.message)
+            self._add_content(chunk)
         if self.model is None:
             self.model = chunk.model
         if not chunk.done:
@@ -273,15 +307,8 @@ class ChatAnswer:
         self._last = _last_chunk(chunk)
         return True
 
-    def _add_content(self, message: Any) -> None:
-        if message.content:
-            self._text.write(message.content)
-        # Older releases of the SDK know no thinking.
-        if thinking := getattr(message, "thinking", None):
-            self._thinking.write(thinking)
-        if message.tool_calls:
-            # Copied: the application may change what it is given.
-            self._tool_calls.extend(call.model_dump() for call in message.tool_calls)
+    def _add_content(self, chunk: Any) -> None:
+        raise NotImplementedError
 
     def fields(self) -> Fields:
         """Return what the answer says apart from its content."""
@@ -306,14 +333,94 @@ class ChatAnswer:
             yield ReasoningPart(content=thinking)
         if text := self._text.getvalue():
             yield TextPart(content=text)
+
+
+class ChatAnswer(_Answer):
+    """What a chat answers: text, thinking and tool calls."""
+
+    __slots__ = ("_tool_calls",)
+
+    def __init__(self, body: Body, *, keep_content: bool) -> None:
+        super().__init__(body, keep_content=keep_content)
+        self._tool_calls: list[Any] = []
+
+    def _add_content(self, chunk: Any) -> None:
+        message = chunk.message
+        if message.content:
+            self._text.write(message.content)
+        if message.thinking:
+            self._thinking.write(message.thinking)
+        if message.tool_calls:
+            # Copied: the application may change what it is given.
+            self._tool_calls.extend(call.model_dump() for call in message.tool_calls)
+
+    def _parts(self) -> Iterator[MessagePart]:
+        yield from super()._parts()
         if self._tool_calls:
             calls = _ToolCalls(_count_tool_calls(self._body))
-            for call in self._tool_calls:
-                yield calls.asked(call)
+            yield from map(calls.asked, self._tool_calls)
 
 
 def _count_tool_calls(body: Body) -> int:
     return sum(len(_items(message, "tool_calls")) for message in _items(body, "messages"))
+
+
+class GenerateAnswer(_Answer):
+    """What generate answers: text and thinking, or an image."""
+
+    __slots__ = ("_images",)
+
+    def __init__(self, body: Body, *, keep_content: bool) -> None:
+        super().__init__(body, keep_content=keep_content)
+        self._images: list[str] = []
+
+    def _add_content(self, chunk: Any) -> None:
+        if chunk.response:
+            self._text.write(chunk.response)
+        if chunk.thinking:
+            self._thinking.write(chunk.thinking)
+        # Older releases of the SDK know no images.
+        if image := getattr(chunk, "image", None):
+            self._images.append(image)
+
+    def _parts(self) -> Iterator[MessagePart]:
+        yield from super()._parts()
+        yield from map(image_part, self._images)
+
+
+class EmbedAnswer:
+    """What embed and the older embeddings answer: vectors, of which only the length is read.
+
+    Args:
+        body: not needed.
+        keep_content: not needed: vectors are no content to record.
+    """
+
+    __slots__ = ("_fields", "model")
+
+    def __init__(self, body: Body, *, keep_content: bool) -> None:  # noqa: ARG002  (as for all)
+        self._fields: Fields = {}
+        self.model: str | None = None
+
+    def add(self, chunk: Any) -> bool:
+        """Take the response; embeddings are never streamed."""
+        self.model = getattr(chunk, "model", None)
+        vectors = getattr(chunk, "embeddings", None) or [getattr(chunk, "embedding", ())]
+        fields = {
+            "response_model_name": self.model,
+            "input_tokens": _integer(getattr(chunk, "prompt_eval_count", None)),
+            "dimension_count": len(vectors[0]) or None,
+        }
+        self._fields = {name: value for name, value in fields.items() if value is not None}
+        return True
+
+    def fields(self) -> Fields:
+        """Return what the answer says."""
+        return self._fields
+
+    def content(self) -> Fields:
+        """Return nothing: the conventions record no vectors."""
+        return {}
 
 
 def _last_chunk(chunk: Any) -> Fields:

@@ -64,13 +64,43 @@ class Operation:
     answer: type[Answer]
 
 
-def _inference(telemetry: "Telemetry", context: "Context | None", **facts: Any) -> Invocation:
-    facts |= {"context": context, "error_type_resolver": _extract.error_type}
+def _inference(
+    telemetry: "Telemetry", operation_name: str, context: "Context | None", **facts: Any
+) -> Invocation:
     if telemetry.only_spans(get_current() if context is None else context):
-        facts["should_capture_content"] = telemetry.captures_content
-        return SpanInvocation(telemetry.tracer, PROVIDER, **facts)
+        return _span_alone(telemetry, operation_name, context, **facts)
+    facts |= {"operation_name": operation_name, "context": context}
     return telemetry.handler.inference(PROVIDER, **facts)
 
+
+def _embedding(
+    telemetry: "Telemetry", operation_name: str, context: "Context | None", **facts: Any
+) -> Invocation:
+    if telemetry.only_spans(get_current() if context is None else context):
+        return _span_alone(telemetry, operation_name, context, **facts)
+    return telemetry.handler.embedding(PROVIDER, context=context, **facts)
+
+
+def _span_alone(
+    telemetry: "Telemetry", operation_name: str, context: "Context | None", **facts: Any
+) -> SpanInvocation:
+    return SpanInvocation(
+        telemetry.tracer,
+        PROVIDER,
+        operation_name=operation_name,
+        context=context,
+        should_capture_content=telemetry.captures_content,
+        **facts,
+    )
+
+
+_EMBED: Final = Operation(
+    name="embeddings",
+    start=_embedding,
+    request=_extract.embed_request,
+    request_content=_extract.no_content,
+    answer=_extract.EmbedAnswer,
+)
 
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "/api/chat": Operation(
@@ -80,17 +110,22 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         request_content=_extract.chat_request_content,
         answer=_extract.ChatAnswer,
     ),
+    "/api/generate": Operation(
+        name="text_completion",
+        start=_inference,
+        request=_extract.inference_request,
+        request_content=_extract.generate_request_content,
+        answer=_extract.GenerateAnswer,
+    ),
+    "/api/embed": _EMBED,
+    "/api/embeddings": _EMBED,
 }
 """Endpoint → how it is recorded."""
 
-_TO_COME: Final = "a GenAI operation that is not covered yet"
 _MANAGEMENT: Final = "managing models is not a GenAI operation"
 _WEB: Final = "a lookup on ollama.com, not a call of a model; the HTTP client's span records it"
 
 NOT_INSTRUMENTED: Final[Mapping[str, str]] = {
-    "/api/generate": _TO_COME,
-    "/api/embed": _TO_COME,
-    "/api/embeddings": _TO_COME,
     "/v1/systemone": "scores of answers to closed questions: the conventions have no name for it",
     "/api/pull": _MANAGEMENT,
     "/api/push": _MANAGEMENT,

@@ -1,4 +1,4 @@
-"""An inference recorded by its span alone, where spans are all that anybody receives.
+"""A call recorded by its span alone, where spans are all that anybody receives.
 
 util-genai 1.3b0 serves metrics, events, hooks and nesting as well, which costs several times the
 span. Here are the attributes that the extraction names, and the same span in the end: a test holds
@@ -15,14 +15,13 @@ from opentelemetry.context import attach, detach
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.semconv.attributes import error_attributes, server_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
-from opentelemetry.util.genai.types import Error
 
 if TYPE_CHECKING:
     from contextvars import Token
 
     from opentelemetry.context import Context
     from opentelemetry.trace import Tracer
-    from opentelemetry.util.genai.types import ErrorTypeResolver
+    from opentelemetry.util.genai.types import Error
 
 # Names of our own, because a module's attribute costs a look-up in every call.
 _OPERATION: Final = gen_ai.GEN_AI_OPERATION_NAME
@@ -32,6 +31,7 @@ _ADDRESS: Final = server_attributes.SERVER_ADDRESS
 _PORT: Final = server_attributes.SERVER_PORT
 
 ATTRIBUTES: Final[Mapping[str, str]] = {
+    "dimension_count": gen_ai.GEN_AI_EMBEDDINGS_DIMENSION_COUNT,
     "error_type": error_attributes.ERROR_TYPE,
     "finish_reasons": gen_ai.GEN_AI_RESPONSE_FINISH_REASONS,
     "frequency_penalty": gen_ai.GEN_AI_REQUEST_FREQUENCY_PENALTY,
@@ -55,6 +55,7 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
 CONTENT: Final[Mapping[str, str]] = {
     "input_messages": gen_ai.GEN_AI_INPUT_MESSAGES,
     "output_messages": gen_ai.GEN_AI_OUTPUT_MESSAGES,
+    "system_instruction": gen_ai.GEN_AI_SYSTEM_INSTRUCTIONS,
     "tool_definitions": gen_ai.GEN_AI_TOOL_DEFINITIONS,
 }
 """The same for what is written as JSON."""
@@ -69,7 +70,7 @@ _encode: Final = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
 
 
 class SpanInvocation:
-    """What :class:`Call` needs of util-genai's inference invocation, as a span and no more.
+    """What a call needs of util-genai's invocations, as a span and no more.
 
     Args:
         tracer: makes the span.
@@ -79,7 +80,6 @@ class SpanInvocation:
         server_address: the server's host name.
         server_port: the server's port.
         context: the parent; the current context when ``None``.
-        error_type_resolver: names an exception.
         should_capture_content: whether content is wanted.
     """
 
@@ -93,7 +93,6 @@ class SpanInvocation:
         server_address: str | None,
         server_port: int | None,
         context: "Context | None",
-        error_type_resolver: "ErrorTypeResolver",
         should_capture_content: bool,
     ) -> None:
         known: dict[str, str | int] = {_OPERATION: operation_name, _PROVIDER: provider}
@@ -110,7 +109,6 @@ class SpanInvocation:
             SpanKind.CLIENT,
             known,
         )
-        self._error_type = error_type_resolver
         self._started = default_timer()
         self._token: Token[Context] | None = attach(set_span_in_context(self.span, context))
 
@@ -137,10 +135,8 @@ class SpanInvocation:
             self.suspend()
             self.span.end()
 
-    def fail(self, error: "Error | BaseException") -> None:
+    def fail(self, error: "Error") -> None:
         """End the span with the error."""
-        if isinstance(error, BaseException):
-            error = Error.from_exception(error, self._error_type)
         self.span.set_status(Status(StatusCode.ERROR, error.message))
         self.error_type = error.type
         self.stop()

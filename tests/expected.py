@@ -1,0 +1,23 @@
+"""Pieces of what spans are expected to hold."""
+
+from typing import Any
+
+
+def text(role: str, content: str) -> dict[str, Any]:
+    return {"role": role, "name": None, "parts": [{"type": "text", "content": content}]}
+
+
+def said(reason: str, *parts: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"role": "assistant", "name": None, "finish_reason": reason, "parts": list(parts)}]
+
+
+def part(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": kind, **fields}
+
+
+def answered(reason: str, model: str = "scripted", **tokens: int) -> dict[str, Any]:
+    return {
+        "gen_ai.response.model": model,
+        "gen_ai.response.finish_reasons": (reason,),
+        **{f"gen_ai.usage.{name}_tokens": count for name, count in tokens.items()},
+    }
