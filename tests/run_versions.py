@@ -71,7 +71,7 @@ def main() -> None:
         run(uv(), "venv", "--quiet", "--clear", "--python", find_python(end.pythons), environment)
         run(
             *(uv(), "pip", "install", "--quiet", "--python", python),
-            *("--resolution", end.resolution, "--prerelease", "allow"),
+            *("--resolution", end.resolution),
             *("--editable", ".[cli,instruments,mlflow]", "--group", "test"),
         )
         run(python, "--version")

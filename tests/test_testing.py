@@ -366,6 +366,14 @@ def test_tool_calls_are_numbered_through_the_conversation() -> None:
     assert (message["tool_calls"], again["tool_calls"]) == (calls(0), calls(2))
 
 
+def test_a_question_that_fits_no_tool_calls_the_first() -> None:
+    with FakeOllama() as server:
+        [response] = chat(server, SKY, tools=[get_weather, calculate_tip])
+
+    call = {"name": "get_weather", "arguments": {"city": "city"}}
+    assert response["message"]["tool_calls"] == [{"function": call}]
+
+
 def test_several_tool_results_are_summed_up() -> None:
     results = [
         {"role": "tool", "tool_name": "get_weather", "content": "Rain in Paris"},
@@ -556,11 +564,11 @@ def test_log_probabilities_come_on_request(*, asynchronous: bool) -> None:
     options: Json = {"logprobs": True, "options": {"num_predict": 1}}
     certain = {"token": "The", "logprob": 0}
     with FakeOllama() as server:
-        [plain] = chat(server, asynchronous=asynchronous, top_logprobs=2, **options)
+        [plain] = chat(server, asynchronous=asynchronous, top_logprobs=3, **options)
         first, last = chat(server, asynchronous=asynchronous, stream=True, **options)
 
-    unlikely = {"token": "<0>", "logprob": -40.5}
-    assert plain["logprobs"] == [{**certain, "top_logprobs": [certain, unlikely]}]
+    unlikely = [{"token": "<0>", "logprob": -40.5}, {"token": "<1>", "logprob": -41.5}]
+    assert plain["logprobs"] == [{**certain, "top_logprobs": [certain, *unlikely]}]
     assert (first["logprobs"], "logprobs" in last) == ([certain], False)
 
 
