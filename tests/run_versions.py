@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from live.counterparts import cache_directory
+
 ROOT = Path(__file__).parent.parent
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
@@ -58,15 +60,10 @@ def find_python(versions: tuple[str, ...]) -> str:
     return next(found, sys.executable)
 
 
-def cache() -> Path:
-    given = os.environ.get("OLLAMA_OTEL_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "ollama-otel"
-
-
 def main() -> None:
     """Make both environments and run the tests in each; stop at the first that fails."""
     for end in ENDS:
-        environment = cache() / f"versions-{end.name}"
+        environment = cache_directory() / f"versions-{end.name}"
         python = environment / "bin" / "python"
         run(uv(), "venv", "--quiet", "--clear", "--python", find_python(end.pythons), environment)
         run(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import CAPTURE
 from ollama_otel.testing import FakeOllama
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +36,33 @@ def test_a_python_block_runs_and_a_chat_after_it(block: str, tmp_path: Path) -> 
         )
 
     assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["assistant"]), done.stderr
+
+
+READ = """
+provider.shutdown()
+import mlflow
+client = mlflow.MlflowClient("sqlite:///mlflow.db")
+experiment = client.get_experiment_by_name("my-app")
+(trace,) = client.search_traces(experiment_ids=[experiment.experiment_id])
+print(trace.info.state.value, trace.info.request_preview, *(s.name for s in trace.data.spans))
+"""
+
+
+def test_the_exporters_block_stores_the_chat(tmp_path: Path) -> None:
+    """The third way in ends with the chat in the database that it names."""
+    (block,) = [block for block in PYTHON if "MlflowSpanExporter" in block]
+    with FakeOllama() as server:
+        done = subprocess.run(
+            [sys.executable, "-c", block + ASK + READ],
+            cwd=tmp_path,
+            env=os.environ | {"OLLAMA_HOST": server.url, CAPTURE: "SPAN_ONLY"},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    assert done.stdout.splitlines() == ["assistant", "OK Hi! chat llama3.2"], done.stderr
 
 
 def test_every_link_into_the_tree_leads_somewhere() -> None:

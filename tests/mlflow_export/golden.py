@@ -439,7 +439,7 @@ GOLDEN: dict[str, tuple[Attributes, Attributes]] = {
             "gen_ai.tool.call.arguments": '{"bill_amount": 187.32}',
             "gen_ai.tool.call.result": "41.21",
         },
-        added("TOOL", spanInputs={"bill_amount": 187.32}, spanOutputs=41.21),
+        added("TOOL", spanInputs={"bill_amount": 187.32}, spanOutputs="41.21"),
     ),
     "execute_tool without a result": (
         {

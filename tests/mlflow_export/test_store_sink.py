@@ -168,7 +168,7 @@ def test_a_tree_keeps_its_shape(genai: GenAi, database: str) -> None:
     tool_attributes = trace["spans"][2]["attributes"]
     assert (tool_attributes["mlflow.spanInputs"], tool_attributes["mlflow.spanOutputs"]) == (
         {"bill_amount": 187.32},
-        41.21,
+        "41.21",
     )
 
 

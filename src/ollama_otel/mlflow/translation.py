@@ -213,7 +213,10 @@ def _tool_result(span: GenAiSpan) -> object:
 def _content(span: GenAiSpan, name: str, *, beside: str) -> object:
     """Return a content attribute; where the other one was captured, this one had nothing."""
     if span.present(name):
-        return decode(span.attributes[name])
+        value = span.attributes[name]
+        # Text is recorded as it is and numbers as JSON: 3.10 may be a version.
+        is_structure = isinstance(value, str) and value.lstrip()[:1] in ("{", "[")
+        return decode(value) if is_structure else value
     return None if span.present(beside) else NOT_CAPTURED
 
 
