@@ -463,10 +463,49 @@ def test_the_command_can_be_copied_whatever_the_file_is_called() -> None:
     assert command.endswith("""ui --backend-store-uri 'sqlite:///it'"'"'s $mine.db'""")
 
 
-def test_the_command_shows_no_password() -> None:
-    command = demo_store._ui_command("postgresql://me:secret@db/traces", 5000)
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://me:secret@db/traces", "'postgresql://***@db/traces'"),
+        ("postgresql://me:sec/ret@db/traces", "'postgresql://***@db/traces'"),
+        ("postgresql://db/traces?user=me&password=secret", "postgresql://db/traces"),
+    ],
+)
+def test_the_command_shows_no_password(uri: str, shown: str) -> None:
+    command = demo_store._ui_command(uri, 5000)
 
-    assert command.endswith("ui --backend-store-uri 'postgresql://***@db/traces'")
+    assert command.endswith(f"ui --backend-store-uri {shown}")
+
+
+def test_what_mlflow_says_of_an_address_shows_no_password(
+    demo: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = "postgresql://me:secret@db/traces"
+
+    def fail(_store: Store) -> None:
+        raise RuntimeError(f"cannot connect to {uri}")
+
+    monkeypatch.setattr(Store, "_open", fail)
+
+    ran = demo(tracking_uri=uri)
+
+    assert ran.err.startswith(
+        "ollama-otel demo: MLflow cannot use postgresql://***@db/traces (cannot connect to "
+        "postgresql://***@db/traces); "
+    )
+
+
+@pytest.mark.parametrize("host", ["http://me:secret@127.0.0.1:1", "me:secret@127.0.0.1:1"])
+def test_the_password_of_an_ollama_is_not_shown(
+    host: str, demo: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", host)
+
+    ran = demo()
+
+    assert ran.code == 0
+    assert "No Ollama at " in ran.out
+    assert "secret" not in ran.out + ran.err
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from ollama import Client
 
 from ollama_otel._demo import app
+from ollama_otel.mlflow._errors import redacted
 from ollama_otel.testing import Answer, Default, FakeOllama, Reply, Request, ToolCall
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def serving(model: str | None = None, *, stand_in: bool = False) -> Iterator[Ser
 
 
 def _running(model: str | None) -> Server:
-    host = os.environ.get("OLLAMA_HOST") or _DEFAULT_HOST
+    host = redacted(os.environ.get("OLLAMA_HOST") or _DEFAULT_HOST)
     try:
         probe = Client(timeout=_PROBE_SECONDS)
         models = probe.list().models

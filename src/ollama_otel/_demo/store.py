@@ -1,7 +1,6 @@
 """Where the demo's traces go: an experiment in MLflow, written, read back, opened in the UI."""
 
 import os
-import re
 import shlex
 import shutil
 import socket
@@ -21,6 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from ollama_otel.instrumentor import OllamaInstrumentor
+from ollama_otel.mlflow._errors import redacted
 from ollama_otel.mlflow.exporter import MlflowSpanExporter
 from ollama_otel.mlflow.sinks import DeliveryError, ExperimentChoice, sink_for
 
@@ -36,7 +36,6 @@ DEFAULT_TRACKING_URI: Final = "sqlite:///ollama-otel-demo.db"
 _SETTING: Final = "MLFLOW_TRACKING_URI"
 _PORTS: Final = range(5000, 5020)
 _LONGEST_REASON: Final = 200
-_CREDENTIALS: Final = re.compile(r"(?<=://)[^/]*@")
 
 
 class StoreError(Exception):
@@ -58,7 +57,7 @@ def without_credentials(tracking_uri: str) -> str:
     Args:
         tracking_uri: perhaps with a user's name and password.
     """
-    return _CREDENTIALS.sub("***@", tracking_uri)
+    return redacted(tracking_uri, mark="***@")
 
 
 class RunLabels(SpanProcessor):
@@ -139,9 +138,11 @@ class Store:
         except DeliveryError as error:
             raise StoreError(str(error)) from error
         except Exception as error:
-            reason = textwrap.shorten(str(error).partition("\n")[0], _LONGEST_REASON)
+            shown = without_credentials(self._uri)
+            said = str(error).replace(self._uri, shown).partition("\n")[0]
+            reason = textwrap.shorten(said, _LONGEST_REASON)
             raise StoreError(
-                f"MLflow cannot use {without_credentials(self._uri)} ({reason}); mend that, or "
+                f"MLflow cannot use {shown} ({reason}); mend that, or "
                 f"name another place with --tracking-uri or {_SETTING}"
             ) from error
 

@@ -4,8 +4,9 @@ import re
 from functools import partial
 from typing import Final
 
-# SQLAlchemy lets a password hold any character but @, a slash too.
-_SECRETS: Final = re.compile(r"(?<=://)[^:/@]*(?::[^@]*)?@|[?#].*", re.DOTALL)
+_SCHEME: Final = re.compile(r"[\w+.-]+://")
+_QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
+_UNREADABLE: Final = "***"
 
 
 class DeliveryError(Exception):
@@ -56,10 +57,26 @@ misconfigured: Final = partial(DeliveryError, retryable=False, kind="configurati
 """A setting is wrong: nothing will be delivered until somebody changes it."""
 
 
-def redacted(uri: str) -> str:
-    """Return an address without its user, password and query, fit for a log.
+def redacted(uri: str, mark: str = "") -> str:
+    """Return an address without its user, password and query, fit for a log or a screen.
+
+    It shows rather too little than too much: in an address that somebody mistyped, or whose
+    password holds /, ? or @, nobody can tell for sure where the password ends.
 
     Args:
-        uri: a tracking URI.
+        uri: the address of a server or a database.
+        mark: stands in for the user and the password.
+
+    Example:
+        >>> redacted("https://me@example.org:secret@host/?token=secret")
+        'https://host/'
     """
-    return _SECRETS.sub("", uri)
+    known = _SCHEME.match(uri)
+    scheme = known.group() if known else ""
+    rest = uri.removeprefix(scheme)
+    address = _QUERY.sub("", rest)
+    if "@" in rest.removeprefix(address):
+        return scheme + _UNREADABLE
+    user, at, host = address.rpartition("@")
+    # Without a colon there is no password, and before a slash no user: it is a path with an @.
+    return scheme + (mark + host if at and (":" in user or "/" not in user) else address)
