@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from mlflow_export.fake_mlflow import API, Answer, FakeMlflow
 from mlflow_export.genai import GenAi
+from ollama_otel import _internal_errors
 from ollama_otel.mlflow import _server, sinks
 from ollama_otel.mlflow.sinks import (
     DeliveryError,
@@ -100,6 +102,30 @@ def test_a_tracking_uri_that_cannot_work_is_refused_with_the_cure(uri: str, word
     assert message.endswith("http://, https://, sqlite://, postgresql://, mysql://, mssql://")
     assert "secret" not in message
     assert (caught.value.retryable, caught.value.kind) == (False, "configuration")
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://[::1", "http://[::1"),
+        ("http://[::1:5000", "http://[::1:5000"),
+        ("https://user:secret@mlflow\u2100.org", "https://mlflow\u2100.org"),
+    ],
+)
+@pytest.mark.parametrize("use", [check_tracking_uri, sink_for])
+def test_an_address_that_cannot_be_read_is_said_to_be_none(
+    use: Callable[[str], object], uri: str, shown: str
+) -> None:
+    """Whatever Python's parser raises, with a password in its words."""
+    with pytest.raises(DeliveryError) as caught:
+        use(uri)
+
+    assert str(caught.value) == (
+        f"MLFLOW_TRACKING_URI (tracking_uri) is {shown!r}, which is no valid address: check its "
+        "host, port and brackets"
+    )
+    assert (caught.value.retryable, caught.value.kind) == (False, "configuration")
+    assert (caught.value.__cause__, caught.value.__suppress_context__) == (None, True)
 
 
 def test_the_tracking_uri_that_is_given_goes_before_the_environment(
@@ -198,11 +224,11 @@ def test_a_missing_extra_is_named(code: str, missing: list[str], message: str) -
 @pytest.mark.parametrize(
     ("environment", "given", "choice"),
     [
-        ({}, (), ExperimentChoice()),
-        ({"NAME": "n", "ID": "1"}, (), ExperimentChoice("n", "1")),
+        ({}, (), ExperimentChoice(from_environment=True)),
+        ({"NAME": "n", "ID": "1"}, (), ExperimentChoice("n", "1", from_environment=True)),
         ({"NAME": "n", "ID": "1"}, ("given",), ExperimentChoice("given")),
         ({"NAME": "n", "ID": "1"}, (None, "2"), ExperimentChoice(None, "2")),
-        ({"NAME": "", "ID": ""}, ("", ""), ExperimentChoice()),
+        ({"NAME": "", "ID": ""}, ("", ""), ExperimentChoice(from_environment=True)),
     ],
 )
 def test_the_experiment_that_is_given_goes_before_the_environment(
@@ -216,6 +242,52 @@ def test_the_experiment_that_is_given_goes_before_the_environment(
         monkeypatch.setenv(f"MLFLOW_EXPERIMENT_{name}", value)
 
     assert ExperimentChoice.from_settings(*given) == choice
+
+
+@pytest.mark.parametrize("name", ["Default", "new"])
+def test_the_active_experiment_goes_before_the_name_in_the_environment(
+    name: str,
+    server: FakeMlflow,
+    request_: ExportTraceServiceRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """mlflow.set_experiment() writes the id there; one warning, and nothing is created."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", name)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "1")
+    _internal_errors.warn.forget()
+    sink = OtlpHttpSink(server.uri)
+
+    sink.deliver(request_)
+    sink.deliver(request_)
+
+    assert server.asked == [FIND, TRACES, TRACES]
+    assert server.requests[-1].headers["x-mlflow-experiment-id"] == "1"
+    warning = (
+        f"MLFLOW_EXPERIMENT_ID is 1, which is not the experiment {name!r} of "
+        "MLFLOW_EXPERIMENT_NAME: the traces go to 1, MLflow's active one; unset one of the two "
+        "(mlflow.set_experiment() sets the id) or give the exporter an experiment_name"
+    )
+    assert [record.message for record in caplog.records] == [warning]
+
+
+def test_an_id_that_agrees_with_the_name_in_the_environment_is_no_matter(
+    server: FakeMlflow,
+    request_: ExportTraceServiceRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """mlflow.set_experiment() named the same one."""
+    server.experiments["shop"] = "1"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "shop")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "1")
+    _internal_errors.warn.forget()
+
+    OtlpHttpSink(server.uri).deliver(request_)
+
+    assert server.asked == [FIND, TRACES]
+    assert server.requests[-1].headers["x-mlflow-experiment-id"] == "1"
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,15 @@
 """Spans in a real MLflow database, read back with MLflow's own client."""
 
 import json
+import logging
+import os
 import sqlite3
+import subprocess
 import sys
+import tempfile
+import threading
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +28,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from mlflow_export.genai import ANSWER, QUESTION, GenAi
 from mlflow_export.stored import traces
+from ollama_otel.mlflow import _database
 from ollama_otel.mlflow.exporter import translate_span
 from ollama_otel.mlflow.sinks import DeliveryError, ExperimentChoice, StoreSink
 
@@ -337,10 +345,61 @@ def test_an_experiment_that_does_not_exist_is_mlflow_s_refusal(genai: GenAi, dat
     assert (error.retryable, error.kind) == (False, "store")
 
 
-def test_a_folder_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
-    """MLflow itself would try for more than a minute."""
-    with pytest.raises(DeliveryError, match="create it or correct MLFLOW_TRACKING_URI"):
-        StoreSink(f"sqlite:///{tmp_path}/missing/mlflow.db")
+def test_a_folder_that_cannot_be_made_is_named(genai: GenAi, tmp_path: Path) -> None:
+    """A file stands where the folder should."""
+    (tmp_path / "runs").write_text("")
+    uri = f"sqlite:///{tmp_path}/runs/new/mlflow.db"
+
+    error = refusal(uri, genai)
+
+    assert str(error) == (
+        f"the folder {tmp_path}/runs/new of the MLflow database {uri} cannot be created "
+        "(Not a directory); create it or correct MLFLOW_TRACKING_URI"
+    )
+    assert (error.retryable, error.kind) == (False, "configuration")
+
+
+def test_a_folder_in_place_of_the_file_is_said_at_once(
+    genai: GenAi, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MLflow itself would try for more than a minute, and log each try."""
+    before = time.monotonic()
+    logging.getLogger("mlflow.store.db.utils").addHandler(caplog.handler)
+
+    error = refusal(f"sqlite:///{tmp_path}", genai)
+
+    logging.getLogger("mlflow.store.db.utils").removeHandler(caplog.handler)
+    assert str(error) == (
+        f"the MLflow database sqlite:///{tmp_path} cannot be opened (unable to open database "
+        "file); MLFLOW_TRACKING_URI must name an SQLite file that this process may read and "
+        "write, or a new one"
+    )
+    assert (error.retryable, error.kind, caplog.records) == (False, "configuration", [])
+    assert time.monotonic() - before < 30
+
+
+def test_what_mlflow_logs_of_its_database_is_left_to_our_error(
+    genai: GenAi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the thread that delivers, while it delivers: the application's own use is heard."""
+    logger = logging.getLogger("mlflow.store.db.utils")
+
+    def fail(_uri: str) -> None:
+        logger.warning("SQLAlchemy engine could not be created")
+        other = threading.Thread(target=logger.warning, args=("of another thread",))
+        other.start()
+        other.join()
+        raise RuntimeError("no database")
+
+    monkeypatch.setattr("mlflow.tracing.client.TracingClient", fail)
+    logger.addHandler(caplog.handler)
+
+    refusal("postgresql://db/mlflow", genai)
+    logger.warning("afterwards")
+
+    logger.removeHandler(caplog.handler)
+    heard = [record.message for record in caplog.records]
+    assert list(dict.fromkeys(heard)) == ["of another thread", "afterwards"]
 
 
 def test_a_password_in_the_store_s_own_words_is_left_out(
@@ -391,7 +450,7 @@ def test_a_file_that_is_no_database_is_said_to_be_none(genai: GenAi, tmp_path: P
 
     error = refusal(f"sqlite:///{tmp_path / 'mlflow.db'}", genai)
 
-    assert "file is not a database" in str(error)
+    assert "cannot be opened (file is not a database)" in str(error)
     assert "\n" not in str(error)
 
 
@@ -425,3 +484,205 @@ def test_faults_of_the_store_say_whether_waiting_helps(
 
     assert str(fault) in str(error)
     assert (error.retryable, error.__cause__) == (retryable, fault)
+
+
+# Opening ------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_not_there_is_made(genai: GenAi, database: str, tmp_path: Path) -> None:
+    """As MLflow makes it."""
+    genai.chat()
+    (tmp_path / "mlflow.db").rename(tmp_path / "elsewhere.db")
+    uri = database.replace("mlflow.db", "new/folder/mlflow.db")
+
+    StoreSink(uri).deliver(request(genai))
+
+    assert len(traces(uri)) == 1
+
+
+_DELIVER = """
+import sys
+from pathlib import Path
+import mlflow.store.tracking.sqlalchemy_store
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from ollama_otel.mlflow.sinks import StoreSink
+sink = StoreSink(sys.argv[1])
+request = ExportTraceServiceRequest.FromString(Path(sys.argv[2]).read_bytes())
+print("ready", flush=True)
+sys.stdin.readline()
+sink.deliver(request)
+print("delivered")
+"""
+
+
+def test_processes_that_start_together_make_the_tables_once(genai: GenAi, tmp_path: Path) -> None:
+    """The workers of a server, at its first start; MLflow alone would ruin the file for good."""
+    uri = f"sqlite:///{tmp_path / 'new.db'}"
+    for model in ("llama3.2", "gemma3", "qwen3"):
+        genai.chat(model)
+        sent = encode_spans([translate_span(genai.spans[-1])])
+        (tmp_path / model).write_bytes(sent.SerializeToString())
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", _DELIVER, uri, tmp_path / model],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for model in ("llama3.2", "gemma3", "qwen3")
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+
+    ended = [(*worker.communicate(), worker.returncode) for worker in workers]
+
+    assert [(out, status) for out, _, status in ended] == [("delivered\n", 0)] * 3, ended
+    assert [trace["tags"]["mlflow.traceName"] for trace in traces(uri)] == [
+        "chat llama3.2",
+        "chat gemma3",
+        "chat qwen3",
+    ]
+    assert [file.name for file in tmp_path.glob("new.db*")] == ["new.db"]
+
+
+def test_a_process_that_never_ends_its_opening_is_waited_for_within_bounds(
+    genai: GenAi, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it holds is said; once it is gone, all goes."""
+    genai.chat()
+    monkeypatch.setattr(_database, "_OPENING_SECONDS", 0.1)
+    sink = StoreSink(database)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db.lock")) as other:
+        other.execute("begin exclusive")
+        with pytest.raises(DeliveryError) as caught:
+            sink.deliver(request(genai))
+
+    assert str(caught.value) == (
+        f"another process has kept the MLflow database {database} for 0.1 s; end it if it hangs, "
+        "or set MLFLOW_TRACKING_URI to an MLflow server, which many may share"
+    )
+    assert (caught.value.retryable, caught.value.kind) == (True, "store")
+    sink.deliver(request(genai))
+    assert len(traces(database)) == 1
+
+
+def test_a_database_that_another_process_writes_is_no_misconfiguration(
+    genai: GenAi, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is free again soon."""
+    monkeypatch.setattr(_database, "_BUSY_SECONDS", 0.1)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as other:
+        other.execute("begin exclusive")
+        error = refusal(database, genai)
+
+    assert "another process has kept the MLflow database" in str(error)
+    assert (error.retryable, error.kind) == (True, "store")
+
+
+def test_a_lock_that_cannot_be_opened_is_taken_in_the_temporary_folder(
+    genai: GenAi, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the first one belongs to another user."""
+    genai.chat()
+    (tmp_path / "mlflow.db.lock").mkdir()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+    StoreSink(database).deliver(request(genai))
+
+    assert len(traces(database)) == 1
+    (lock,) = (tmp_path / "temporary").glob("ollama-otel-*.lock")
+    assert lock.read_bytes() == b""
+
+
+def test_a_database_is_opened_once_by_a_sink(genai: GenAi, database: str, tmp_path: Path) -> None:
+    """The lock is not asked for again, whoever has it."""
+    genai.chat()
+    sink = StoreSink(database)
+    sink.deliver(request(genai))
+    with closing(sqlite3.connect(tmp_path / "mlflow.db.lock")) as other:
+        other.execute("begin exclusive")
+        sink.deliver(request(genai))
+
+    assert len(traces(database)) == 1
+
+
+def test_a_database_in_memory_leaves_no_file(
+    genai: GenAi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to lock."""
+    monkeypatch.chdir(tmp_path)
+    genai.chat()
+    StoreSink("sqlite://").deliver(request(genai))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+_FORK = """
+import os, sys
+from pathlib import Path
+from mlflow.tracing.client import TracingClient
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from ollama_otel.mlflow.sinks import StoreSink
+uri, *files = sys.argv[1:]
+first, second = (ExportTraceServiceRequest.FromString(Path(file).read_bytes()) for file in files)
+sink = StoreSink(uri)
+sink.deliver(first)
+engine = TracingClient(uri).store.engine
+def pooled():
+    taken = [engine.connect() for _ in range(engine.pool.checkedin())]
+    found = {one.connection.dbapi_connection for one in taken}
+    for one in taken:
+        one.close()
+    return found
+parents = pooled()
+child = os.fork()
+if child == 0:
+    sink.deliver(second)
+    print("child:", len(pooled()) > 0, pooled() & parents, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print("parent:", len(parents) > 0, pooled() == parents)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_opens_connections_of_its_own(
+    genai: GenAi, database: str, tmp_path: Path
+) -> None:
+    """Two processes on one connection to a database corrupt what they say; MLflow keeps it."""
+    for model in ("llama3.2", "gemma3"):
+        genai.chat(model)
+        sent = encode_spans([translate_span(genai.spans[-1])])
+        (tmp_path / model).write_bytes(sent.SerializeToString())
+
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORK, database, "llama3.2", "gemma3"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+
+    assert run.stdout == "child: True set()\nparent: True True\n"
+    assert [trace["tags"]["mlflow.traceName"] for trace in traces(database)] == [
+        "chat llama3.2",
+        "chat gemma3",
+    ]
+
+
+def test_the_engine_of_mlflow_s_store_is_where_it_was(database: str) -> None:
+    """A contract: internal to MLflow, used in one place, ``_database._fit_for_forks``."""
+    from sqlalchemy import Engine  # noqa: PLC0415  (beside mlflow, which takes seconds)
+
+    first, second = TracingClient(database).store, TracingClient(database).store
+
+    assert first is second
+    assert isinstance(first.engine, Engine)
+    assert first.engine.dialect.name == "sqlite"

@@ -17,16 +17,18 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from ollama_otel._internal_errors import warn
+from ollama_otel.mlflow._database import open_store, quiet
 from ollama_otel.mlflow._errors import DeliveryError, RefusedError, misconfigured, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mlflow.entities import Span
+    from mlflow.tracing.client import TracingClient
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     from ollama_otel.mlflow._server import Server
@@ -75,10 +77,13 @@ class ExperimentChoice:
     Args:
         name: its name; it is created when it does not exist.
         experiment_id: its id, which must exist.
+        from_environment: whether both are the environment's. ``mlflow.set_experiment()`` writes
+            MLFLOW_EXPERIMENT_ID there and leaves the name as it is, so the two may well differ.
     """
 
     name: str | None = None
     experiment_id: str | None = None
+    from_environment: bool = False
 
     @classmethod
     def from_settings(
@@ -95,6 +100,7 @@ class ExperimentChoice:
         return cls(
             os.environ.get("MLFLOW_EXPERIMENT_NAME") or None,
             os.environ.get("MLFLOW_EXPERIMENT_ID") or None,
+            from_environment=True,
         )
 
     def resolve(self, directory: "_Directory") -> str:
@@ -104,12 +110,15 @@ class ExperimentChoice:
             directory: looks names up and creates experiments.
 
         Raises:
-            DeliveryError: it is deleted, or cannot be looked up or created, or name and id
-                belong to different experiments.
+            DeliveryError: it is deleted, or cannot be looked up or created, or a name and an id
+                that were given belong to different experiments.
         """
         if self.name is None:
             return self.experiment_id or DEFAULT_EXPERIMENT_ID
-        found = directory.find(self.name) or directory.create(self.name)
+        found = directory.find(self.name)
+        if self.from_environment and self.experiment_id is not None:
+            return self._active(self.experiment_id, found)
+        found = found or directory.create(self.name)
         if found.deleted:
             raise misconfigured(
                 f"the MLflow experiment {self.name!r} is deleted; restore it (mlflow experiments "
@@ -123,6 +132,18 @@ class ExperimentChoice:
                 "(experiment_name and experiment_id), not both"
             )
         return found.experiment_id
+
+    def _active(self, experiment_id: str, named: "_Experiment | None") -> str:
+        """Return the id in the environment, MLflow's active experiment, whatever the name says."""
+        if named is None or named.experiment_id != experiment_id:
+            warn(
+                "choosing an experiment",
+                f"MLFLOW_EXPERIMENT_ID is {experiment_id}, which is not the experiment "
+                f"{self.name!r} of MLFLOW_EXPERIMENT_NAME: the traces go to {experiment_id}, "
+                "MLflow's active one; unset one of the two (mlflow.set_experiment() sets the id) "
+                "or give the exporter an experiment_name",
+            )
+        return experiment_id
 
 
 @dataclass(frozen=True)
@@ -139,15 +160,18 @@ class _Directory(Protocol):
     def create(self, name: str) -> _Experiment: ...
 
 
-class _Remembered:
-    """Finds a text at its first use and keeps it, for any number of threads."""
+_Found = TypeVar("_Found")
 
-    def __init__(self, find: Callable[[], str]) -> None:
+
+class _Remembered(Generic[_Found]):
+    """Finds something at its first use and keeps it, for any number of threads."""
+
+    def __init__(self, find: Callable[[], _Found]) -> None:
         self._find = find
-        self._found: str | None = None
+        self._found: _Found | None = None
         self._lock = threading.Lock()
 
-    def get(self) -> str:
+    def get(self) -> _Found:
         with self._lock:
             if self._found is None:
                 self._found = self._find()
@@ -269,14 +293,14 @@ class StoreSink:
         experiment: the experiment that receives the traces.
 
     Raises:
-        DeliveryError: the mlflow package is not installed, or the database's folder is missing.
+        DeliveryError: the mlflow package is not installed.
     """
 
     def __init__(self, tracking_uri: str, experiment: ExperimentChoice | None = None) -> None:
         for package in ("mlflow", "sqlalchemy"):
             _require(package, "mlflow", "an MLflow database")
-        _check_folder(tracking_uri)
         self._uri = tracking_uri
+        self._client: _Remembered[TracingClient] = _Remembered(lambda: open_store(tracking_uri))
         choice = experiment or ExperimentChoice.from_settings()
         self._experiment_id = _Remembered(lambda: choice.resolve(_StoreDirectory(tracking_uri)))
 
@@ -290,10 +314,9 @@ class StoreSink:
             DeliveryError: the database was not reached, or MLflow refused them.
         """
         try:
-            from mlflow.tracing.client import TracingClient  # noqa: PLC0415  (optional, and slow)
-
-            spans = list(_mlflow_spans(request))
-            TracingClient(self._uri).log_spans(self._experiment_id.get(), spans)
+            with quiet():
+                client = self._client.get()
+                client.log_spans(self._experiment_id.get(), list(_mlflow_spans(request)))
         except DeliveryError:
             raise
         except Exception as error:
@@ -365,17 +388,6 @@ def _store_error(error: Exception, uri: str) -> DeliveryError:
         retryable=passing and not isinstance(error, ArgumentError),
         kind="store",
     )
-
-
-def _check_folder(tracking_uri: str) -> None:
-    """Refuse an sqlite file in a folder that is not there: MLflow would try for minutes."""
-    file = urlsplit(tracking_uri).path[1:]
-    folder = Path(file).parent
-    if tracking_uri.startswith("sqlite") and file and not folder.is_dir():
-        raise misconfigured(
-            f"the folder {folder} of the MLflow database {redacted(tracking_uri)} does not exist; "
-            "create it or correct MLFLOW_TRACKING_URI"
-        )
 
 
 # The place that a tracking URI names --------------------------------------------------------
@@ -461,7 +473,14 @@ def _scheme(tracking_uri: str) -> str:
     bare = tracking_uri.partition("://")[0].partition(":")[0].lower()
     if bare in ("databricks", "databricks-uc", "uc"):
         return "databricks"
-    scheme = urlsplit(tracking_uri).scheme.partition("+")[0]
+    try:
+        scheme = urlsplit(tracking_uri).scheme.partition("+")[0]
+    except ValueError:
+        # Its words may quote the user and the password.
+        raise misconfigured(
+            f"MLFLOW_TRACKING_URI (tracking_uri) is {redacted(tracking_uri)!r}, which is no valid "
+            "address: check its host, port and brackets"
+        ) from None
     # One letter is a Windows drive.
     return scheme if len(scheme) > 1 else "file"
 
