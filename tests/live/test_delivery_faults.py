@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -55,9 +56,13 @@ FAULTS = {
         lambda uri: {"MLFLOW_TRACKING_URI": uri.removeprefix("http://")},
         ("MLFLOW_TRACKING_URI", "'127.0.0.1:", "what works: http://"),
     ),
-    "missing folder": Fault(
-        lambda _: {"MLFLOW_TRACKING_URI": "sqlite:////no/such/folder/mlflow.db"},
-        ("/no/such/folder", "does not exist", "create it or correct MLFLOW_TRACKING_URI"),
+    "impossible folder": Fault(
+        lambda _: {"MLFLOW_TRACKING_URI": f"sqlite:///{__file__}/folder/mlflow.db"},
+        (f"{__file__}/folder", "cannot be created", "create it or correct MLFLOW_TRACKING_URI"),
+    ),
+    "folder in place of the file": Fault(
+        lambda _: {"MLFLOW_TRACKING_URI": f"sqlite:///{Path(__file__).parent}"},
+        (str(Path(__file__).parent), "cannot be opened", "MLFLOW_TRACKING_URI must name"),
     ),
     "missing experiment": Fault(
         lambda uri: {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_ID": "777"},
