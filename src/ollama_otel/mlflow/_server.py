@@ -2,9 +2,10 @@
 
 Settings are MLflow's own: MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN;
 MLFLOW_TRACKING_INSECURE_TLS, _SERVER_CERT_PATH and _CLIENT_CERT_PATH. They are read at every
-call, as MLflow does: a renewed token counts from then on.
+call, as MLflow does: a renewed token counts from then on. So is MLFLOW_HTTP_REQUEST_TIMEOUT.
 """
 
+import math
 import os
 import threading
 from typing import Any, Final
@@ -14,9 +15,12 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from ollama_otel.mlflow._errors import DeliveryError, RefusedError, misconfigured, redacted
 
-TIMEOUT_SECONDS: Final = 60.0
-"""How long one answer may take. OTLP's usual 10 seconds lose the slow answers of a busy server."""
+TIMEOUT_SECONDS: Final = None
+"""How long one answer may take: as long as the settings say."""
 
+_TIMEOUT_SETTING: Final = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+# OTLP's usual 10 seconds lose the slow answers of a busy server.
+_TIMEOUT_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 10.0
 _WAITS_SECONDS: Final = (0.5, 1.0, 2.0)
 _LONGEST_WAIT_SECONDS: Final = 10.0
@@ -41,26 +45,45 @@ _CURES: Final = {
     "--backend-store-uri sqlite:///mlflow.db)",
 }
 
+_START: Final = "start it (mlflow server) or set MLFLOW_TRACKING_URI to where it is"
+_LOST: Final[tuple[tuple[tuple[type[Exception], ...], str, str, str], ...]] = (
+    ((requests.ReadTimeout,), "did not answer in {:g} s", _START, "slow"),
+    # It took long enough already.
+    ((requests.ConnectTimeout,), "was not reached in time", _START, "slow"),
+    ((requests.ConnectionError, requests.Timeout), "was not reached", _START, "unreachable"),
+    (
+        (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError),
+        "broke off its answer",
+        "its log, or that of a proxy in front of it, says why",
+        "unreachable",
+    ),
+)
+"""Ways to lose a server: the exceptions, what they mean, the cure, the kind of the fault."""
+
 
 class Server:
     """An MLflow tracking server.
 
     Args:
         tracking_uri: its address, as in MLFLOW_TRACKING_URI.
-        timeout: seconds that one answer may take.
+        timeout: seconds that one answer may take; by default MLFLOW_HTTP_REQUEST_TIMEOUT, or 60.
     """
 
-    def __init__(self, tracking_uri: str, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, tracking_uri: str, timeout: float | None = TIMEOUT_SECONDS) -> None:
         self._base = tracking_uri.rstrip("/")
         self._shown = redacted(self._base)
         self._timeout = timeout
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._gone = False
         self._session: requests.Session | None = None
         self._process = 0
 
     def call(self, method: str, path: str, **request: Any) -> requests.Response:
         """Send one request, a few times if need be, and return the answer, which is a success.
+
+        A server that was not there the last time is tried once: else an application that exits
+        would wait for it again with every batch of spans that is left.
 
         Args:
             method: the HTTP method.
@@ -71,14 +94,27 @@ class Server:
             RefusedError: the server answered with an error, or points elsewhere.
             DeliveryError: it was not reached, or is no MLflow server.
         """
-        for wait in _WAITS_SECONDS:
+        for wait in (*_WAITS_SECONDS, None):
             try:
-                return self._send(method, path, request)
+                answer = self._send(method, path, request)
             except DeliveryError as error:  # noqa: PERF203  (it is the failures that are counted)
-                # Closing ends the waiting: an application that exits is not held up.
-                if not _soon_over(error) or self._closing.wait(_longer(wait, error)):
+                if wait is None or not self._soon_over(error) or self._closes_in(wait, error):
+                    self._gone = error.kind == "unreachable"
                     raise
-        return self._send(method, path, request)
+            else:
+                break
+        self._gone = False
+        return answer
+
+    def _soon_over(self, error: DeliveryError) -> bool:
+        if isinstance(error, RefusedError):
+            return error.status in _SOON_OVER
+        return error.kind == "unreachable" and not self._gone
+
+    def _closes_in(self, wait: float, error: DeliveryError) -> bool:
+        """Wait before the next try; closing ends it: an application that exits is not held up."""
+        asked = error.retry_after if isinstance(error, RefusedError) else None
+        return self._closing.wait(min(max(wait, asked or 0), _LONGEST_WAIT_SECONDS))
 
     def json(self, method: str, path: str, **parameters: str) -> dict[str, Any]:
         """Send one request of MLflow's REST API and return what the answer says.
@@ -105,6 +141,7 @@ class Server:
                 self._session.close()
 
     def _send(self, method: str, path: str, request: dict[str, Any]) -> requests.Response:
+        timeout = self._timeout or _timeout_from_settings()
         try:
             answer = self._connection().request(
                 method,
@@ -112,12 +149,12 @@ class Server:
                 auth=_credentials(),
                 # Credentials stay with the host that they were given for.
                 allow_redirects=False,
-                timeout=(_CONNECT_SECONDS, self._timeout),
+                timeout=(min(_CONNECT_SECONDS, timeout), timeout),
                 **_tls(),
                 **request,
             )
         except (requests.RequestException, OSError, ValueError) as error:
-            raise self._unreached(error) from error
+            raise self._unreached(error, timeout) from error
         if answer.status_code not in _SUCCESS:
             raise self._refusal(answer)
         if "html" in answer.headers.get("Content-Type", ""):
@@ -149,23 +186,23 @@ class Server:
             retry_after=_seconds(answer.headers.get("Retry-After")),
         )
 
-    def _unreached(self, error: Exception) -> DeliveryError:
+    def _unreached(self, error: Exception, timeout: float) -> DeliveryError:
         if isinstance(error, requests.exceptions.SSLError):
             return misconfigured(
                 f"the certificate of the MLflow server at {self._shown} was not accepted "
-                f"({error}); set MLFLOW_TRACKING_SERVER_CERT_PATH to its authority's certificate"
+                f"({_shown_reason(error)}); set MLFLOW_TRACKING_SERVER_CERT_PATH to the "
+                "certificate of its authority"
             )
-        if isinstance(error, requests.ConnectionError | requests.Timeout):
-            slow = isinstance(error, requests.ReadTimeout)
-            said = f"did not answer in {self._timeout:g} s" if slow else "was not reached"
-            return DeliveryError(
-                f"the MLflow server at {self._shown} {said} ({type(error).__name__}); start it "
-                "(mlflow server) or set MLFLOW_TRACKING_URI to where it is",
-                retryable=True,
-                kind="slow" if slow else "unreachable",
-            )
+        for types, said, cure, kind in _LOST:
+            if isinstance(error, types):
+                return DeliveryError(
+                    f"the MLflow server at {self._shown} {said.format(timeout)} "
+                    f"({type(error).__name__}); {cure}",
+                    retryable=True,
+                    kind=kind,
+                )
         return misconfigured(
-            f"the MLflow server at {self._shown} cannot be called ({error}); check "
+            f"the MLflow server at {self._shown} cannot be called ({_shown_reason(error)}); check "
             "MLFLOW_TRACKING_URI and the other MLFLOW_TRACKING_ variables"
         )
 
@@ -177,15 +214,27 @@ class Server:
         )
 
 
-def _soon_over(error: DeliveryError) -> bool:
-    if isinstance(error, RefusedError):
-        return error.status in _SOON_OVER
-    return error.kind == "unreachable"
+def _timeout_from_settings() -> float:
+    text = os.environ.get(_TIMEOUT_SETTING, "").strip()
+    if not text:
+        return _TIMEOUT_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < math.inf:
+        raise misconfigured(f"{_TIMEOUT_SETTING} is {text!r}; set it to a number of seconds")
+    return seconds
 
 
-def _longer(wait: float, error: DeliveryError) -> float:
-    asked = error.retry_after if isinstance(error, RefusedError) else None
-    return min(max(wait, asked or 0), _LONGEST_WAIT_SECONDS)
+def _shown_reason(error: Exception) -> str:
+    """Return what an error says where that holds no address and no header, else its type."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    if isinstance(error, requests.exceptions.SSLError) and reason is not None:
+        return str(reason)
+    # Of its own, the operating system and ``requests`` name files: of certificates, say.
+    is_about_files = isinstance(error, OSError) and not isinstance(error, requests.RequestException)
+    return str(error) if is_about_files else type(error).__name__
 
 
 def _seconds(text: str | None) -> float | None:
@@ -209,7 +258,8 @@ def _credentials() -> AuthBase | None:
     password = os.environ.get("MLFLOW_TRACKING_PASSWORD")
     if user and password:
         return HTTPBasicAuth(user.encode(), password.encode())
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    # A token that was read from a file often ends with its line.
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN", "").strip()
     return _Bearer(token) if token else None
 
 
