@@ -1,8 +1,10 @@
 """One warning for each kind of error of ours, and not one for each call."""
 
+import logging
+
 import pytest
 
-from ollama_otel._internal_errors import Guard, report
+from ollama_otel._internal_errors import Guard, Warnings, report
 
 pytestmark = pytest.mark.usefixtures("quiet_errors")
 
@@ -35,6 +37,27 @@ def test_each_kind_is_said_once_in_five_minutes(
     ]
     assert caplog.records[0].exc_info
     assert str(caplog.records[0].exc_info[1]) == "soggy"
+
+
+def test_a_warning_may_stand_for_many_things(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was kept back counts things, not warnings; it is known until it is told."""
+    warn = Warnings(logging.getLogger("ollama_otel"), 60)
+    kept = []
+    for kind, count in [("lost", 512), ("lost", 512), ("lost", 476), ("cut", 1), ("cut", 2)]:
+        warn(kind, f"{kind}: {count}", count=count)
+        kept.append(warn.kept())
+    clock[0] += 60
+    warn("lost", "lost: 3", count=3)
+
+    assert kept == [0, 512, 988, 988, 990]
+    assert warn.kept() == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "lost: 512",
+        "cut: 1",
+        "lost: 3 (988 more like this since the last warning)",
+    ]
 
 
 def test_a_guard_keeps_exceptions_and_lets_interrupts_pass() -> None:

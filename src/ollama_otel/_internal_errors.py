@@ -30,22 +30,29 @@ class Warnings:
         self._said: dict[str, float] = {}
         self._kept: dict[str, int] = {}
 
-    def __call__(self, kind: str, message: str, error: BaseException | None = None) -> None:
+    def __call__(
+        self, kind: str, message: str, error: BaseException | None = None, count: int = 1
+    ) -> None:
         """Log a warning, unless one of its kind was logged a moment ago.
 
         Args:
             kind: one of a small fixed set, because each is remembered.
             message: what went wrong, and how to mend it.
             error: what was raised, when its traceback helps.
+            count: how many things went wrong, when the message is about more than one.
         """
         now = time.monotonic()
         if now - self._said.get(kind, -self._quiet_seconds) < self._quiet_seconds:
-            self._kept[kind] = self._kept.get(kind, 0) + 1
+            self._kept[kind] = self._kept.get(kind, 0) + count
             return
         self._said[kind] = now
         kept = self._kept.pop(kind, 0)
         more = f" ({kept} more like this since the last warning)" if kept else ""
         self._logger.warning("%s%s", message, more, exc_info=error)
+
+    def kept(self) -> int:
+        """Return how many things, of all kinds, no warning has told yet."""
+        return sum(self._kept.values())
 
     def forget(self) -> None:
         """Forget what was said, so that the next warning of every kind is logged."""

@@ -20,12 +20,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Status, StatusCode
 
 from ollama_otel._internal_errors import Warnings, report
-from ollama_otel.mlflow._errors import misconfigured
+from ollama_otel.mlflow._errors import misconfigured, redacted
+from ollama_otel.mlflow._json import utf8
 from ollama_otel.mlflow.sinks import (
     DeliveryError,
     ExperimentChoice,
@@ -48,6 +50,14 @@ if TYPE_CHECKING:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 _QUIET_SECONDS: Final = 60.0
+
+_NUMBERS: Final = "a JSON object of numbers"
+_MUST_BE: Final = {
+    "mlflow.chat.tokenUsage": _NUMBERS,
+    "mlflow.llm.cost": _NUMBERS,
+    "mlflow.spanType": "a text",
+}
+"""What MLflow takes of an attribute that is left out otherwise."""
 
 _logger = logging.getLogger(__name__)
 
@@ -95,7 +105,52 @@ def _like(span: ReadableSpan, **changes: Any) -> ReadableSpan:
         "end_time": span.end_time,
         "instrumentation_scope": span.instrumentation_scope,
     }
-    return ReadableSpan(**{**same, **changes})
+    return _Changed(span, **{**same, **changes})
+
+
+class _Changed(ReadableSpan):
+    """A span that another one became; what the SDK had left out of that, it lacks too."""
+
+    def __init__(self, original: ReadableSpan, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._original = original
+
+    @property
+    def dropped_attributes(self) -> int:
+        return self._original.dropped_attributes
+
+    @property
+    def dropped_events(self) -> int:
+        return self._original.dropped_events
+
+    @property
+    def dropped_links(self) -> int:
+        return self._original.dropped_links
+
+
+def _storable(span: ReadableSpan) -> ReadableSpan:
+    """Return a span whose parts beside the attributes OTLP can carry and MLflow can store.
+
+    The OTLP encoder fails over a lone surrogate in a name or a status, and MLflow over bytes in a
+    resource; either would cost the whole batch.
+    """
+    description = span.status.description
+    texts = [span.name, description or "", *(event.name for event in span.events)]
+    if any(utf8(text) != text for text in texts):
+        span = _like(
+            span,
+            name=utf8(span.name),
+            status=Status(span.status.status_code, description and utf8(description)),
+            events=[Event(utf8(one.name), one.attributes, one.timestamp) for one in span.events],
+        )
+    resource = span.resource.attributes
+    if not any(isinstance(value, bytes) for value in resource.values()):
+        return span
+    plain = {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else value
+        for name, value in resource.items()
+    }
+    return _like(span, resource=Resource(plain, span.resource.schema_url))
 
 
 def _outcome(span: ReadableSpan) -> tuple[Status, Sequence[Event]]:
@@ -115,12 +170,29 @@ def _outcome(span: ReadableSpan) -> tuple[Status, Sequence[Event]]:
 
 
 class _TranslatingExporter(SpanExporter, ABC):
-    """What both exporters share: translation, faults that stay inside, and shutdown."""
+    """What both exporters share: translation, faults that stay inside, and shutdown.
+
+    Every span that is not delivered is counted: in a warning, in the next one of its kind, or in
+    the last one, at the shutdown.
+    """
 
     def __init__(self, free_providers: Collection[str]) -> None:
         self._free_providers = frozenset(free_providers)
-        self._warn = Warnings(_logger, _QUIET_SECONDS)
         self._shut_down = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start with nothing on its way, nothing lost and nothing said in this process."""
+        self._process = os.getpid()
+        self._warn = Warnings(_logger, _QUIET_SECONDS)
+        self._warn_of_loss = Warnings(_logger, _QUIET_SECONDS)
+        self._lost = 0
+        self._on_the_way: dict[object, int] = {}
+
+    def _begin_anew_after_a_fork(self) -> None:
+        """Leave to the parent what is the parent's: its losses, its locks, its connections."""
+        if self._process != os.getpid():
+            self._begin()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Translate and deliver the spans.
@@ -131,30 +203,79 @@ class _TranslatingExporter(SpanExporter, ABC):
         Returns:
             Whether they were delivered. What went wrong is logged, and never raised.
         """
+        self._begin_anew_after_a_fork()
         if self._shut_down:
-            self._warn("shutdown", f"undelivered spans: {len(spans)}; the exporter is shut down")
+            self._lose(len(spans), "shutdown", "the exporter is shut down")
             return SpanExportResult.FAILURE
+        batch = object()
+        self._on_the_way[batch] = len(spans)
         try:
             with suppress_instrumentation():
-                return self._deliver([self._translate(span) for span in spans])
+                return self._deliver([self._prepare(span) for span in spans])
         except DeliveryError as error:
-            self._warn(error.kind, f"undelivered spans: {len(spans)}; {error}")
+            self._lose(self._on_the_way.pop(batch, 0), error.kind, str(error))
         except Exception as error:  # noqa: BLE001  (the application must not feel our faults)
             report("delivering spans to MLflow", error)
+            self._lose(self._on_the_way.pop(batch, 0), "bug", "that is a fault of ollama-otel")
+        finally:
+            self._on_the_way.pop(batch, None)
         return SpanExportResult.FAILURE
 
+    def _lose(self, count: int, kind: str, reason: str) -> None:
+        """Count spans that are lost, and say why; none are left where the shutdown did so."""
+        if count:
+            self._lost += count
+            self._warn_of_loss(kind, f"undelivered spans: {count}; {reason}", count=count)
+
+    def _prepare(self, span: ReadableSpan) -> ReadableSpan:
+        for change in (self._translate, _storable):
+            try:
+                span = change(span)
+            except Exception as error:  # noqa: BLE001, PERF203  (better an odd span than none)
+                report("translating a span for MLflow", error)
+        return span
+
     def _translate(self, span: ReadableSpan) -> ReadableSpan:
-        try:
-            for name, kept in refused_attributes(span.attributes or {}).items():
-                done = "left out: it must be a JSON object of numbers" if kept is None else "cut"
-                self._warn(name, f"{name} of a span is what MLflow does not take, and was {done}")
-            return translate_span(span, free_providers=self._free_providers)
-        except Exception as error:  # noqa: BLE001  (an untranslated span is better than none)
-            report("translating a span for MLflow", error)
-            return span
+        for name, kept in refused_attributes(span.attributes or {}).items():
+            done = f"left out: it must be {_MUST_BE[name]}" if kept is None else "cut"
+            self._warn(name, f"{name} of a span is what MLflow does not take, and was {done}")
+        return translate_span(span, free_providers=self._free_providers)
 
     @abstractmethod
     def _deliver(self, spans: Sequence[ReadableSpan]) -> SpanExportResult: ...
+
+    def shutdown(self) -> None:
+        """Deliver nothing more, say what was not delivered, and close the connections."""
+        self._begin_anew_after_a_fork()
+        first_time, self._shut_down = not self._shut_down, True
+        if first_time:
+            self._say_last_words()
+        self._close()
+
+    def _say_last_words(self) -> None:
+        """Tell the losses that nobody could tell later: the process may be about to end."""
+        waiting = [self._on_the_way.pop(batch, 0) for batch in list(self._on_the_way)]
+        untold = self._warn_of_loss.kept()
+        if untold:
+            _logger.warning(
+                "undelivered spans: %d more since the last warning, %d in all; "
+                "the warnings above say why",
+                untold,
+                self._lost,
+            )
+        self._lose(
+            sum(waiting),
+            "waiting",
+            f"{self._place()} had not taken them when the exporter was shut down; check that it "
+            "answers; any that waited behind these are lost too",
+        )
+
+    @abstractmethod
+    def _place(self) -> str:
+        """Return what takes the spans, and which setting names it."""
+
+    @abstractmethod
+    def _close(self) -> None: ...
 
 
 class MlflowSpanExporter(_TranslatingExporter):
@@ -163,6 +284,9 @@ class MlflowSpanExporter(_TranslatingExporter):
     The settings are MLflow's own. An http(s) address takes OTLP and needs no mlflow package; a
     database (sqlite, postgresql, mysql, mssql) is written directly, through mlflow. Where nothing
     is set, MLflow's own defaults count.
+
+    Use a ``BatchSpanProcessor``. A ``SimpleSpanProcessor`` delivers each span while the
+    application waits: a few seconds for one span when the server is gone, a minute when it hangs.
 
     Args:
         tracking_uri: where the traces go; by default MLFLOW_TRACKING_URI.
@@ -187,18 +311,17 @@ class MlflowSpanExporter(_TranslatingExporter):
         sink: SpanSink | None = None,
         free_providers: Collection[str] = FREE_PROVIDERS,
     ) -> None:
-        super().__init__(free_providers)
         self._tracking_uri = tracking_uri
         self._experiment = (experiment_name, experiment_id)
         self._given_sink = sink
-        self._begin()
+        super().__init__(free_providers)
         self._check_settings()
 
     def _begin(self) -> None:
-        """Start without a sink of our own, and with a lock that nobody holds."""
+        """Start without a sink of our own too, and with a lock that nobody holds."""
+        super()._begin()
         self._sink = self._given_sink
         self._lock = threading.Lock()
-        self._process = os.getpid()
 
     def _check_settings(self) -> None:
         """Log at the start what can be known to be wrong at the start."""
@@ -208,25 +331,29 @@ class MlflowSpanExporter(_TranslatingExporter):
         try:
             check_tracking_uri(uri)
         except DeliveryError as error:
-            self._warn(error.kind, f"no spans can be delivered: {error}")
+            self._warn_of_loss(error.kind, f"no spans can be delivered: {error}")
+        except Exception as error:  # noqa: BLE001  (it would turn off all of OpenTelemetry)
+            report("checking MLFLOW_TRACKING_URI", error)
 
     def _deliver(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self._find_sink().deliver(_encode(spans))
         return SpanExportResult.SUCCESS
 
     def _find_sink(self) -> SpanSink:
-        if self._process != os.getpid():
-            # A forked worker: another thread of its parent may have held the lock for ever.
-            self._begin()
         with self._lock:
             if self._sink is None:
                 uri = tracking_uri_from_settings(self._tracking_uri)
                 self._sink = sink_for(uri, ExperimentChoice.from_settings(*self._experiment))
             return self._sink
 
-    def shutdown(self) -> None:
-        """Deliver nothing more, and close the connections."""
-        self._shut_down = True
+    def _place(self) -> str:
+        if self._given_sink is not None:
+            return f"the sink {type(self._given_sink).__name__}"
+        uri = self._tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        named = f" at {redacted(uri)}" if uri else ""
+        return f"MLflow{named} (MLFLOW_TRACKING_URI)"
+
+    def _close(self) -> None:
         if self._sink is not None:
             self._sink.shutdown()
 
@@ -245,24 +372,8 @@ def _encode(spans: Sequence[ReadableSpan]) -> "ExportTraceServiceRequest":
         request: ExportTraceServiceRequest = encode(spans)
     except Exception as error:  # noqa: BLE001  (one span that cannot be sent takes no other with it)
         report("encoding a span for MLflow", error)
-        mended = (span if _encodes(encode, span) else _mended(span) for span in spans)
-        request = encode([span for span in mended if _encodes(encode, span)])
+        request = encode([span for span in spans if _encodes(encode, span)])
     return request
-
-
-def _mended(span: ReadableSpan) -> ReadableSpan:
-    """Return a span whose texts OTLP can carry; the encoder itself leaves out odd attributes."""
-    description = span.status.description
-    return _like(
-        span,
-        name=_utf8(span.name),
-        status=Status(span.status.status_code, description and _utf8(description)),
-        events=[Event(_utf8(one.name), one.attributes, one.timestamp) for one in span.events],
-    )
-
-
-def _utf8(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 def _encodes(encode: Callable[[Sequence[ReadableSpan]], object], span: ReadableSpan) -> bool:
@@ -295,6 +406,8 @@ class MlflowOtlpSpanExporter(_TranslatingExporter):
     For a collector that passes them on to MLflow. All settings are OpenTelemetry's
     (OTEL_EXPORTER_OTLP_ENDPOINT, _HEADERS, _CERTIFICATE, ...).
 
+    Use a ``BatchSpanProcessor``: the exporter that sends may wait and try again for seconds.
+
     Args:
         exporter: the exporter that sends; by default the one that
             OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL names, grpc if none.
@@ -309,26 +422,27 @@ class MlflowOtlpSpanExporter(_TranslatingExporter):
     ) -> None:
         super().__init__(free_providers)
         self._exporter = exporter
-        if exporter is None:
-            self._exporter = self._attempt(_otlp_exporter)
-
-    def _attempt(self, make: Callable[[], SpanExporter]) -> SpanExporter | None:
         try:
-            return make()
+            self._find_exporter()
         except DeliveryError as error:
-            self._warn(error.kind, f"no spans can be delivered: {error}")
+            self._warn_of_loss(error.kind, f"no spans can be delivered: {error}")
         except Exception as error:  # noqa: BLE001  (it would turn off all of OpenTelemetry)
             report("building the OTLP exporter", error)
-        return None
+
+    def _find_exporter(self) -> SpanExporter:
+        # What could not be built is tried again: the settings may be mended, and what is wrong
+        # with them is to be said again from time to time.
+        if self._exporter is None:
+            self._exporter = _otlp_exporter()
+        return self._exporter
 
     def _deliver(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if self._exporter is None:
-            return SpanExportResult.FAILURE
-        return self._exporter.export(spans)
+        return self._find_exporter().export(spans)
 
-    def shutdown(self) -> None:
-        """Shut down the exporter that sends."""
-        self._shut_down = True
+    def _place(self) -> str:
+        return f"{type(self._exporter).__name__} (OTEL_EXPORTER_OTLP_ENDPOINT)"
+
+    def _close(self) -> None:
         if self._exporter is not None:
             self._exporter.shutdown()
 

@@ -525,6 +525,8 @@ def refused_attributes(attributes: Attributes) -> dict[str, object]:
     for name in _SUMS:
         if name in attributes and not _is_sum(attributes[name]):
             refused[name] = None
+    if isinstance(attributes.get(_SPAN_TYPE), Mapping | list | tuple):
+        refused[_SPAN_TYPE] = None
     return refused
 
 
