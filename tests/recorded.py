@@ -36,13 +36,14 @@ class Exchange:
     def arguments(self) -> dict[str, Any]:
         """The request as keyword arguments of the SDK's method.
 
-        Older releases of the SDK do not know how to ask for logprobs, which nothing records.
+        Older releases of the SDK do not know how to ask for some things, which change nothing of
+        what is recorded.
         """
-        known = inspect.signature(ollama.Client.chat).parameters
+        known = inspect.signature(getattr(ollama.Client, self.method)).parameters
         return {
             name: value
             for name, value in self.request.items()
-            if name in known or name not in ("logprobs", "top_logprobs")
+            if name in known or name not in ("dimensions", "logprobs", "top_logprobs")
         }
 
     def respond(self, _request: httpx.Request) -> httpx.Response:

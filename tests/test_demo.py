@@ -388,8 +388,9 @@ def test_a_file_that_is_no_database_is_named(demo: Run, tmp_path: Path) -> None:
     ran = demo(tracking_uri=f"sqlite:///{tmp_path / 'letter.txt'}")
 
     complaint = (
-        "ollama-otel demo: MLflow cannot use STORE ((sqlite3.DatabaseError) file is not a "
-        "database); mend that, or name another place with --tracking-uri or MLFLOW_TRACKING_URI\n"
+        "ollama-otel demo: the MLflow database STORE cannot be opened (file is not a database); "
+        "MLFLOW_TRACKING_URI must name an SQLite file that this process may read and write, or a "
+        "new one\n"
     )
     assert (ran.code, ran.err) == (1, complaint)
 

@@ -42,7 +42,7 @@ def test_the_entry_point_is_the_instrumentor() -> None:
 
     assert entry.load() is OllamaInstrumentor
     assert issubclass(OllamaInstrumentor, BaseInstrumentor)
-    assert list(OllamaInstrumentor().instrumentation_dependencies()) == ["ollama >= 0.5.0, < 1"]
+    assert list(OllamaInstrumentor().instrumentation_dependencies()) == ["ollama >= 0.5.1, < 1"]
 
 
 def test_uninstrument_gives_the_sdk_back_as_it_was(instrument: Instrument) -> None:

@@ -78,8 +78,8 @@ def test_the_supported_versions_are_those_of_the_package() -> None:
     """The table says what pyproject.toml says."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
-    assert "| ollama (SDK) | 0.5.0 and later |" in README
-    assert '"ollama>=0.5.0,<1"' in project
+    assert "| ollama (SDK) | 0.5.1 and later |" in README
+    assert '"ollama>=0.5.1,<1"' in project
     assert "| MLflow | 3.17 and later |" in README
     assert '"mlflow>=3.17,<4"' in project
     assert "API 1.43 / instrumentation 0.64b0" in README

@@ -71,7 +71,7 @@ class OllamaInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped, as
 
     def instrumentation_dependencies(self) -> "Collection[str]":
         """Return the releases of the SDK that can be instrumented."""
-        return ("ollama >= 0.5.0, < 1",)
+        return ("ollama >= 0.5.1, < 1",)
 
     def _instrument(self, **kwargs: Any) -> None:
         hook = kwargs.get("completion_hook")

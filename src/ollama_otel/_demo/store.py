@@ -20,9 +20,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from ollama_otel.instrumentor import OllamaInstrumentor
+from ollama_otel.mlflow._database import open_store
 from ollama_otel.mlflow._errors import redacted
 from ollama_otel.mlflow.exporter import MlflowSpanExporter
-from ollama_otel.mlflow.sinks import DeliveryError, ExperimentChoice, sink_for
+from ollama_otel.mlflow.sinks import DeliveryError, ExperimentChoice, StoreSink, sink_for
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -120,6 +121,8 @@ class Store:
     def _open(self) -> "MlflowClient":
         from mlflow import MlflowClient  # noqa: PLC0415  (seconds: only once something is shown)
 
+        if isinstance(self._sink, StoreSink):
+            open_store(self._uri)
         return MlflowClient(self._uri)
 
     def _find_experiment(self) -> str:

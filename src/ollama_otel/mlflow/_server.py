@@ -15,9 +15,6 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from ollama_otel.mlflow._errors import DeliveryError, RefusedError, misconfigured, redacted
 
-TIMEOUT_SECONDS: Final = None
-"""How long one answer may take: as long as the settings say."""
-
 _TIMEOUT_SETTING: Final = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 # OTLP's usual 10 seconds lose the slow answers of a busy server.
 _TIMEOUT_SECONDS: Final = 60.0
@@ -69,7 +66,7 @@ class Server:
         timeout: seconds that one answer may take; by default MLFLOW_HTTP_REQUEST_TIMEOUT, or 60.
     """
 
-    def __init__(self, tracking_uri: str, timeout: float | None = TIMEOUT_SECONDS) -> None:
+    def __init__(self, tracking_uri: str, timeout: float | None = None) -> None:
         self._base = tracking_uri.rstrip("/")
         self._shown = redacted(self._base)
         self._timeout = timeout

@@ -194,7 +194,7 @@ class OtlpHttpSink:
     Args:
         tracking_uri: the server's address, as in MLFLOW_TRACKING_URI.
         experiment: the experiment that receives the traces.
-        timeout: seconds that one request may take.
+        timeout: seconds that one request may take; by default MLFLOW_HTTP_REQUEST_TIMEOUT, or 60.
 
     Raises:
         DeliveryError: requests is not installed.
@@ -208,9 +208,9 @@ class OtlpHttpSink:
         timeout: float | None = None,
     ) -> None:
         _require("requests", "otlp", "an MLflow server over http")
-        from ollama_otel.mlflow._server import TIMEOUT_SECONDS, Server  # noqa: PLC0415  (lazy: optional)
+        from ollama_otel.mlflow._server import Server  # noqa: PLC0415  (lazy: optional)
 
-        self._server = Server(tracking_uri, timeout or TIMEOUT_SECONDS)
+        self._server = Server(tracking_uri, timeout)
         directory = _ServerDirectory(self._server)
         choice = experiment or ExperimentChoice.from_settings()
         self._experiment_id = _Remembered(lambda: choice.resolve(directory))
