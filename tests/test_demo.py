@@ -44,6 +44,7 @@ Preparing the store ...
   ✓ Streamed chat TIME  The sky is blue because air scatters the blue …
   ✓ Thinking TIME  9.8 is larger than 9.11.
   ✓ Tool-calling loop TIME  The tip comes to $41.21, which makes $228.53 i…
+  ✓ Embedding TIME  a vector of 64 numbers
   ✗ Missing model TIME  as it should: model 'no-such-model' not found
 Storing the traces ...
 Reading the traces back ...
@@ -60,11 +61,13 @@ Tool-calling loop
     ├── chat qwen3      CHAT_MODEL TIME        144       2
     ├── calculate_tip   TOOL TIME
     └── chat qwen3      CHAT_MODEL TIME        147      19
+Embedding
+└── embeddings qwen3    EMBEDDING TIME         12       0
 Missing model
 └── chat no-such-model  CHAT_MODEL TIME
     ✗ model 'no-such-model' not found (status code: 404)
 
-5 traces, 8 spans, 325 tokens in, 113 out, 1 error
+6 traces, 9 spans, 337 tokens in, 113 out, 1 error
 
 To see them in MLflow, run
   mlflow ui --backend-store-uri STORE
@@ -195,11 +198,12 @@ def test_a_second_run_adds_to_the_store_and_shows_its_own_traces(demo: Run, stor
     assert demo() == (0, PRINTED, "")
 
     traces = stored(store)
-    names = ["Chat", "Streamed chat", "Thinking", "Tool-calling loop", "Missing model"]
+    names = ["Chat", "Streamed chat", "Thinking", "Tool-calling loop", "Embedding"]
+    names.append("Missing model")
     assert [trace.info.tags["mlflow.traceName"] for trace in traces] == names * 2
     sessions = [trace.info.trace_metadata["mlflow.trace.session"] for trace in traces]
-    assert sessions == [sessions[0]] * 5 + [sessions[5]] * 5
-    assert sessions[0] != sessions[5]
+    assert sessions == [sessions[0]] * 6 + [sessions[6]] * 6
+    assert sessions[0] != sessions[6]
 
 
 def test_the_traces_read_well_in_mlflow(demo: Run, store: str) -> None:
@@ -224,6 +228,11 @@ def test_the_traces_read_well_in_mlflow(demo: Run, store: str) -> None:
             "OK",
             "What is the tip for a $187.32 bill with a 22% tip?",
             "The tip comes to $41.21, which makes $228.53 in all.",
+        ),
+        (
+            "OK",
+            '{"model": "qwen3", "input": "[content not captured]"}',
+            '{"dimensions": 64}',
         ),
         ("ERROR", "Is anybody there?", None),
     ]
@@ -418,7 +427,7 @@ def test_traces_that_do_not_arrive_are_missed(
 
     assert (ran.code, ran.err) == (
         1,
-        "ollama-otel demo: 5 of 5 traces are not in STORE; the warnings above say why\n",
+        "ollama-otel demo: 6 of 6 traces are not in STORE; the warnings above say why\n",
     )
     assert "the disk is full" in caplog.text
 
@@ -555,7 +564,7 @@ def test_without_a_program_the_command_calls_the_module(
 ABLE = ["completion", "tools", "thinking"]
 ALL_FAILED = (
     "these did not go as they should: Chat, Streamed chat, Thinking, Tool-calling loop, "
-    "Missing model\n"
+    "Embedding, Missing model\n"
 )
 
 
@@ -608,7 +617,8 @@ def test_an_ollama_that_fails_makes_the_demo_fail(
     demo: Run, ollama: Callable[..., FakeOllama]
 ) -> None:
     def broken(request: Request) -> Reply:
-        return Error("no memory left", 500) if request.path == "/api/chat" else Default()
+        is_call = request.path in ("/api/chat", "/api/embed")
+        return Error("no memory left", 500) if is_call else Default()
 
     ollama(broken)
 
@@ -616,7 +626,7 @@ def test_an_ollama_that_fails_makes_the_demo_fail(
 
     assert (ran.code, ran.err) == (1, f"ollama-otel demo: {ALL_FAILED}")
     assert "  ✗ Chat TIME  no memory left\n" in ran.out
-    assert "5 traces, 6 spans, 0 tokens in, 0 out, 6 errors\n" in ran.out
+    assert "6 traces, 7 spans, 0 tokens in, 0 out, 7 errors\n" in ran.out
 
 
 def test_a_missing_model_that_answers_makes_the_demo_fail(

@@ -20,8 +20,8 @@ _INTERRUPTED: Final = 130
 
 _DEMO: Final = """\
 Run a small application that calls Ollama in several ways: a chat, a streamed
-chat, thinking, a tool-calling loop and a call that fails. Its traces are stored
-in MLflow, read back and shown.
+chat, thinking, a tool-calling loop, an embedding and a call that fails. Its
+traces are stored in MLflow, read back and shown.
 
 Ollama is looked for at OLLAMA_HOST, by default http://127.0.0.1:11434. Where
 none answers, or it has no model, a stand-in answers that is built in. What is

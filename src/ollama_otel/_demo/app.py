@@ -82,6 +82,11 @@ class Application:
             loop.set_status(StatusCode.OK)
         return answer
 
+    def embedding(self) -> str:
+        """Turn a text into a vector."""
+        (vector,) = self.client.embed(self.model, SKY_QUESTION).embeddings
+        return f"a vector of {len(vector)} numbers"
+
     def missing_model(self) -> str:
         """Ask a model that is not there, which fails."""
         return self._ask("Is anybody there?", model=MISSING_MODEL)
@@ -144,6 +149,7 @@ STEPS: Final = (
     Step("Streamed chat", Application.streamed_chat),
     Step("Thinking", Application.thinking),
     Step("Tool-calling loop", Application.tool_calling_loop),
+    Step("Embedding", Application.embedding),
     Step("Missing model", Application.missing_model, fails_with=404),
 )
 """What the demo runs, in order."""
