@@ -649,7 +649,8 @@ def test_an_ollama_that_goes_away_makes_the_demo_fail(
     demo: Run, ollama: Callable[..., FakeOllama]
 ) -> None:
     def gone(request: Request) -> Reply:
-        return Default(drop_after=0) if request.path == "/api/chat" else Default()
+        is_call = request.path in ("/api/chat", "/api/embed")
+        return Default(drop_after=0) if is_call else Default()
 
     ollama(gone)
 
