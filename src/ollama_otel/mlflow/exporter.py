@@ -187,6 +187,7 @@ class _TranslatingExporter(SpanExporter, ABC):
         self._warn = Warnings(_logger, _QUIET_SECONDS)
         self._warn_of_loss = Warnings(_logger, _QUIET_SECONDS)
         self._lost = 0
+        self._foretold = False
         self._on_the_way: dict[object, int] = {}
 
     def _begin_anew_after_a_fork(self) -> None:
@@ -211,15 +212,23 @@ class _TranslatingExporter(SpanExporter, ABC):
         self._on_the_way[batch] = len(spans)
         try:
             with suppress_instrumentation():
-                return self._deliver([self._prepare(span) for span in spans])
+                result = self._deliver([self._prepare(span) for span in spans])
         except DeliveryError as error:
             self._lose(self._on_the_way.pop(batch, 0), error.kind, str(error))
         except Exception as error:  # noqa: BLE001  (the application must not feel our faults)
             report("delivering spans to MLflow", error)
             self._lose(self._on_the_way.pop(batch, 0), "bug", "that is a fault of ollama-otel")
+        else:
+            self._foretold = False
+            return result
         finally:
             self._on_the_way.pop(batch, None)
         return SpanExportResult.FAILURE
+
+    def _foretell(self, error: DeliveryError) -> None:
+        """Say at the start that all will be lost, so that no count of it is needed at the end."""
+        self._foretold = True
+        self._warn_of_loss(error.kind, f"no spans can be delivered: {error}")
 
     def _lose(self, count: int, kind: str, reason: str) -> None:
         """Count spans that are lost, and say why; none are left where the shutdown did so."""
@@ -256,7 +265,7 @@ class _TranslatingExporter(SpanExporter, ABC):
         """Tell the losses that nobody could tell later: the process may be about to end."""
         waiting = [self._on_the_way.pop(batch, 0) for batch in list(self._on_the_way)]
         untold = self._warn_of_loss.kept()
-        if untold:
+        if untold and not self._foretold:
             _logger.warning(
                 "undelivered spans: %d more since the last warning, %d in all; "
                 "the warnings above say why",
@@ -331,7 +340,7 @@ class MlflowSpanExporter(_TranslatingExporter):
         try:
             check_tracking_uri(uri)
         except DeliveryError as error:
-            self._warn_of_loss(error.kind, f"no spans can be delivered: {error}")
+            self._foretell(error)
         except Exception as error:  # noqa: BLE001  (it would turn off all of OpenTelemetry)
             report("checking MLFLOW_TRACKING_URI", error)
 
@@ -425,7 +434,7 @@ class MlflowOtlpSpanExporter(_TranslatingExporter):
         try:
             self._find_exporter()
         except DeliveryError as error:
-            self._warn_of_loss(error.kind, f"no spans can be delivered: {error}")
+            self._foretell(error)
         except Exception as error:  # noqa: BLE001  (it would turn off all of OpenTelemetry)
             report("building the OTLP exporter", error)
 
