@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from opentelemetry.context import get_current
@@ -11,6 +12,7 @@ from ollama_otel._spans import SpanInvocation
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
+    from opentelemetry.util.genai.handler import TelemetryHandler
     from opentelemetry.util.genai.invocation import GenAIInvocation
 
     from ollama_otel._telemetry import Telemetry
@@ -64,39 +66,39 @@ class Operation:
     answer: type[Answer]
 
 
-def _inference(
-    telemetry: "Telemetry", operation_name: str, context: "Context | None", **facts: Any
+def _start(
+    by_handler: Callable[..., "GenAIInvocation"],
+    telemetry: "Telemetry",
+    *,
+    context: "Context | None",
+    **facts: Any,
 ) -> Invocation:
-    if telemetry.only_spans(get_current() if context is None else context):
-        return _span_alone(telemetry, operation_name, context, **facts)
-    facts |= {"operation_name": operation_name, "context": context}
-    return telemetry.handler.inference(PROVIDER, **facts)
-
-
-def _embedding(
-    telemetry: "Telemetry", operation_name: str, context: "Context | None", **facts: Any
-) -> Invocation:
-    if telemetry.only_spans(get_current() if context is None else context):
-        return _span_alone(telemetry, operation_name, context, **facts)
-    return telemetry.handler.embedding(PROVIDER, context=context, **facts)
-
-
-def _span_alone(
-    telemetry: "Telemetry", operation_name: str, context: "Context | None", **facts: Any
-) -> SpanInvocation:
+    if not telemetry.only_spans(get_current() if context is None else context):
+        return by_handler(telemetry.handler, context=context, **facts)
     return SpanInvocation(
         telemetry.tracer,
         PROVIDER,
-        operation_name=operation_name,
         context=context,
         should_capture_content=telemetry.captures_content,
         **facts,
     )
 
 
+def _inference(handler: "TelemetryHandler", **facts: Any) -> "GenAIInvocation":
+    return handler.inference(PROVIDER, **facts)
+
+
+def _embedding(
+    handler: "TelemetryHandler",
+    operation_name: str,  # noqa: ARG001  (the handler knows it)
+    **facts: Any,
+) -> "GenAIInvocation":
+    return handler.embedding(PROVIDER, **facts)
+
+
 _EMBED: Final = Operation(
     name="embeddings",
-    start=_embedding,
+    start=partial(_start, _embedding),
     request=_extract.embed_request,
     request_content=_extract.no_content,
     answer=_extract.EmbedAnswer,
@@ -105,14 +107,14 @@ _EMBED: Final = Operation(
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "/api/chat": Operation(
         name="chat",
-        start=_inference,
+        start=partial(_start, _inference),
         request=_extract.inference_request,
         request_content=_extract.chat_request_content,
         answer=_extract.ChatAnswer,
     ),
     "/api/generate": Operation(
         name="text_completion",
-        start=_inference,
+        start=partial(_start, _inference),
         request=_extract.inference_request,
         request_content=_extract.generate_request_content,
         answer=_extract.GenerateAnswer,

@@ -30,7 +30,7 @@ _PATCHING: Final = Guard("instrumenting the Ollama SDK")
 
 
 class OllamaInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped, as said above
-    """Makes every call of the Ollama Python SDK a GenAI span, with metrics and events.
+    """Makes every call of a model through the Ollama Python SDK a GenAI span, metrics and events.
 
     ``instrument()`` takes these keyword arguments, all optional:
 

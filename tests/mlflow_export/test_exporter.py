@@ -645,9 +645,11 @@ def test_a_server_that_is_gone_does_not_hold_up_the_application_for_each_batch(
     )
 
 
-def test_shutdown_before_the_first_span_is_fine() -> None:
-    """There is nothing to close."""
+def test_shutdown_before_the_first_span_is_fine(caplog: pytest.LogCaptureFixture) -> None:
+    """There is nothing to close, and nothing to say."""
     MlflowSpanExporter("http://localhost:5000").shutdown()
+
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(("uri", "kind"), [("http://h", OtlpHttpSink), ("sqlite://", StoreSink)])
