@@ -21,3 +21,14 @@ def answered(reason: str, model: str = "scripted", **tokens: int) -> dict[str, A
         "gen_ai.response.finish_reasons": (reason,),
         **{f"gen_ai.usage.{name}_tokens": count for name, count in tokens.items()},
     }
+
+
+def client_span(name: str, attributes: dict[str, Any], error: str | None = None) -> dict[str, Any]:
+    """The whole span of a call, as telemetry.told() tells it."""
+    return {
+        "name": name,
+        "kind": "CLIENT",
+        "status": ("UNSET", None) if error is None else ("ERROR", error),
+        "events": [],
+        "attributes": attributes,
+    }

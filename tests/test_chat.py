@@ -6,7 +6,7 @@ import ollama
 import pytest
 
 from conftest import Instrument
-from expected import answered, part, said, text
+from expected import answered, client_span, part, said, text
 from recorded import EXCHANGES, both, call
 
 REQUEST = {
@@ -224,13 +224,7 @@ def test_an_answered_chat_is_told_whole(
     recording = instrument()
 
     assert call(EXCHANGES[name], asynchronous=asynchronous) == expected
-    assert recording.span == {
-        "name": "chat scripted",
-        "kind": "CLIENT",
-        "status": ("UNSET", None),
-        "events": [],
-        "attributes": REQUEST | ANSWERS[name],
-    }
+    assert recording.span == client_span("chat scripted", REQUEST | ANSWERS[name])
 
 
 @both
@@ -247,13 +241,9 @@ def test_a_refused_chat_is_told_with_its_error(
 
     assert str(raised.value) == message
     expected = REQUEST | attributes | {"error.type": error_type}
-    assert recording.span == {
-        "name": f"chat {expected['gen_ai.request.model']}",
-        "kind": "CLIENT",
-        "status": ("ERROR", message),
-        "events": [],
-        "attributes": expected,
-    }
+    assert recording.span == client_span(
+        f"chat {expected['gen_ai.request.model']}", expected, message
+    )
 
 
 def test_every_recorded_chat_that_the_sdk_can_send_is_tested() -> None:

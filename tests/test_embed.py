@@ -6,6 +6,7 @@ import ollama
 import pytest
 
 from conftest import Instrument
+from expected import client_span
 from recorded import EXCHANGES, both, call
 
 REQUEST = {
@@ -37,13 +38,7 @@ def test_an_answered_embed_is_recorded_whole(
     recording = instrument("SPAN_AND_EVENT")
 
     assert call(exchange, asynchronous=asynchronous) == expected
-    assert recording.span == {
-        "name": "embeddings embedder",
-        "kind": "CLIENT",
-        "status": ("UNSET", None),
-        "events": [],
-        "attributes": REQUEST | ANSWERS[name],
-    }
+    assert recording.span == client_span("embeddings embedder", REQUEST | ANSWERS[name])
 
 
 @both
@@ -58,13 +53,9 @@ def test_a_refused_embed_is_recorded_with_its_error(
         call(EXCHANGES["error_embed_no_such_model"], asynchronous=asynchronous)
 
     assert str(raised.value) == message
-    assert recording.span == {
-        "name": "embeddings nope",
-        "kind": "CLIENT",
-        "status": ("ERROR", message),
-        "events": [],
-        "attributes": REQUEST | {"gen_ai.request.model": "nope", "error.type": "404"},
-    }
+    assert recording.span == client_span(
+        "embeddings nope", REQUEST | {"gen_ai.request.model": "nope", "error.type": "404"}, message
+    )
 
 
 def test_every_recorded_embed_is_tested() -> None:

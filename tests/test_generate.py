@@ -8,7 +8,7 @@ import ollama
 import pytest
 
 from conftest import Instrument
-from expected import answered, part, said, text
+from expected import answered, client_span, part, said, text
 from recorded import EXCHANGES, URL, both, call
 
 REQUEST = {
@@ -60,13 +60,7 @@ def test_an_answered_generate_is_recorded_whole(
     recording = instrument()
 
     assert call(EXCHANGES[name], asynchronous=asynchronous) == expected
-    assert recording.span == {
-        "name": "text_completion scripted",
-        "kind": "CLIENT",
-        "status": ("UNSET", None),
-        "events": [],
-        "attributes": REQUEST | ANSWERS[name],
-    }
+    assert recording.span == client_span("text_completion scripted", REQUEST | ANSWERS[name])
 
 
 def test_every_recorded_generate_is_tested() -> None:
