@@ -16,7 +16,7 @@ from conftest import Instrument
 from ollama_otel import _calls, _extract, _operations
 from ollama_otel._telemetry import Telemetry
 from recorded import EXCHANGES, both, call
-from test_streams import Wire
+from wire_stream import Wire
 
 PLAIN, STREAM, MISSING = (
     EXCHANGES[name] for name in ("chat_plain", "chat_stream", "error_no_such_model")

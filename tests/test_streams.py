@@ -6,7 +6,7 @@ import importlib
 import inspect
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -20,6 +20,7 @@ from ollama_otel import OllamaInstrumentor
 from ollama_otel.testing import Answer, FakeOllama
 from recorded import EXCHANGES, URL
 from telemetry import Recording
+from wire_stream import Wire
 
 STREAM = EXCHANGES["chat_stream"]
 WORDS = ["The", " sky", " is", " blue", " because", " air", " scatters", " light", "."]
@@ -31,41 +32,6 @@ def partly(recording: Recording) -> tuple[str | None, tuple[str, str | None], st
     messages = attributes.get("gen_ai.output.messages")
     text = messages[0]["parts"][0]["content"] if messages else None
     return text, recording.span["status"], attributes.get("error.type")
-
-
-class Wire(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """The lines of the recorded stream, then what the test wants to happen."""
-
-    def __init__(self, lines: int, then: Callable[[], Any] = lambda: None) -> None:
-        self.closed = False
-        self._lines = [json.dumps(line).encode() + b"\n" for line in STREAM.lines[:lines]]
-        self._then = then
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._lines
-        self._then()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for line in self._lines:
-            yield line
-        ended = self._then()
-        if inspect.isawaitable(ended):
-            await ended
-
-    def close(self) -> None:
-        self.closed = True
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-    def client(self) -> ollama.Client:
-        return ollama.Client(URL, transport=httpx.MockTransport(self._respond))
-
-    def async_client(self) -> ollama.AsyncClient:
-        return ollama.AsyncClient(URL, transport=httpx.MockTransport(self._respond))
-
-    def _respond(self, _request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, stream=self)
 
 
 def test_a_stream_is_a_plain_generator(instrument: Instrument) -> None:
