@@ -481,8 +481,7 @@ class Cell:
         app = Application(self.plain, self.asked, self.outcome.ask, self.outcome.server, ended)
         with trace.use_span(APPLICATION):
             self.run(app)
-            app.look()
-        app.seen.extend((each.requests, each.closed) for each in app.connections)
+            app.leave()
         return app
 
 

@@ -140,17 +140,22 @@ class Application:
         try:
             read(self)
         except BaseException as error:  # noqa: BLE001  (every kind is to be compared)
-            self._note(error)
-        self.look()
+            self._note_error(error)
+        self.leave()
 
     async def run_async(self, read: RunAsync) -> None:
         try:
             await read(self)
         except BaseException as error:  # noqa: BLE001  (every kind is to be compared)
-            self._note(error)
-        self.look()
+            self._note_error(error)
+        self.leave()
 
-    def _note(self, error: BaseException) -> None:
+    def leave(self) -> None:
+        """Note whose span is current, and what became of the connections."""
+        self.look()
+        self.seen.extend((each.requests, each.closed) for each in self.connections)
+
+    def _note_error(self, error: BaseException) -> None:
         self.error = str(error)
         cause = (repr(error.__cause__), error.__suppress_context__)
         self.seen.append((type(error), error.args, *cause))
