@@ -13,7 +13,7 @@ from telemetry import told
 
 from . import servers
 from .availability import unavailable_skips
-from .sdk_calls import ANSWERED, ASKED, LIMIT, QUESTIONS, STREAMED, begun, span_of, use
+from .sdk_calls import ANSWERED, ASKED, LIMIT, QUESTIONS, STREAMED, begun, span_of, unload, use
 from .stream_uses import USES
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def way(request: pytest.FixtureRequest, server: OllamaServer) -> Iterator[Use]:
     """A way to use a stream; what it leaves behind on the server is freed by unloading."""
     yield request.param
     if request.param.drops:
-        with ollama.Client(server.url, timeout=LIMIT) as client:
-            client.generate("scripted", keep_alive=0)
+        unload(server.url)
 
 
 def expected_span(port: int | None, method: str, way: Use) -> dict[str, Any]:
