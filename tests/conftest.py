@@ -9,7 +9,7 @@ os.environ["OLLAMA_OTEL_RAISE_ERRORS"] = "true"
 for name in [name for name in os.environ if name.startswith(("OTEL_", "MLFLOW_", "OLLAMA_HOST"))]:
     del os.environ[name]
 
-from ollama_otel import OllamaInstrumentor, _internal_errors  # noqa: E402  (see above)
+from ollama_otel import OllamaInstrumentor, _doors, _internal_errors  # noqa: E402  (see above)
 from telemetry import Recording  # noqa: E402  (see above)
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
@@ -28,6 +28,12 @@ def quiet_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own errors are logged as in production."""
     monkeypatch.delenv(_internal_errors.RAISE_ERRORS)
     _internal_errors.warn.forget()
+
+
+@pytest.fixture(autouse=True)
+def _no_door_is_left_open() -> None:
+    """Forget the exporters to MLflow that earlier tests made."""
+    _doors.mlflow.clear()
 
 
 @pytest.fixture

@@ -23,12 +23,26 @@ def answered(reason: str, model: str = "scripted", **tokens: int) -> dict[str, A
     }
 
 
-def client_span(name: str, attributes: dict[str, Any], error: str | None = None) -> dict[str, Any]:
+def exception(kind: str, message: str) -> tuple[str, dict[str, Any]]:
+    """The event that says why a call failed, as telemetry.told() tells it."""
+    return "exception", {
+        "exception.type": kind,
+        "exception.message": message,
+        "exception.stacktrace": "Traceback (most recent call last):\n",
+    }
+
+
+def client_span(
+    name: str,
+    attributes: dict[str, Any],
+    error: str | None = None,
+    raised: str = "ollama.ResponseError",
+) -> dict[str, Any]:
     """The whole span of a call, as telemetry.told() tells it."""
     return {
         "name": name,
         "kind": "CLIENT",
         "status": ("UNSET", None) if error is None else ("ERROR", error),
-        "events": [],
+        "events": [] if error is None else [exception(raised, error)],
         "attributes": attributes,
     }

@@ -8,7 +8,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
@@ -79,13 +79,20 @@ class Recording:
         self.logger_provider.shutdown()
 
 
+def _told_event(event: Event) -> tuple[str, dict[str, Any]]:
+    attributes = dict(event.attributes or {})
+    if "exception.stacktrace" in attributes:
+        attributes["exception.stacktrace"] = str(attributes["exception.stacktrace"])[:35]
+    return event.name, attributes
+
+
 def _measured(unit: str, point: Any) -> tuple[dict[str, Any], str]:
     is_count = unit == "{token}"
     return dict(point.attributes), f"{point.sum if is_count else point.count} {unit}"
 
 
 def told(span: ReadableSpan) -> dict[str, Any]:
-    """Return a span as plain data, its JSON attributes read, without ids and times."""
+    """Return a span as plain data: JSON read, no ids, no times, of a stack the beginning."""
     attributes = dict(span.attributes or {})
     for name in _JSON:
         if name in attributes:
@@ -97,6 +104,6 @@ def told(span: ReadableSpan) -> dict[str, Any]:
         "name": span.name,
         "kind": span.kind.name,
         "status": (span.status.status_code.name, span.status.description),
-        "events": [event.name for event in span.events],
+        "events": [_told_event(event) for event in span.events],
         "attributes": attributes,
     }

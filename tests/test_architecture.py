@@ -19,14 +19,24 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": {"_version", "instrumentor"},
     "_version": set(),
     "_internal_errors": set(),
-    "_extract": set(),
+    "_extract": {"_text"},
     "_spans": set(),
-    "_operations": {"_extract", "_spans", "_telemetry"},
-    "_telemetry": {"_spans", "_version"},
-    "_calls": {"_extract", "_internal_errors", "_operations", "_spans", "_telemetry"},
-    "_streams": {"_calls"},
+    "_doors": set(),
+    "_text": set(),
+    "_nesting": set(),
+    "_ollama_attributes": {"_text"},
+    "_exceptions": {"_extract", "_text"},
+    "_operations": {"_extract", "_nesting", "_spans", "_telemetry"},
+    "_telemetry": {"_doors", "_internal_errors", "_spans", "_version"},
+    "_calls": {
+        *("_exceptions", "_extract", "_internal_errors", "_nesting"),
+        *("_ollama_attributes", "_operations", "_spans", "_telemetry"),
+    },
+    "_open_streams": {"_calls", "_internal_errors"},
+    "_streams": {"_calls", "_open_streams"},
     "_wrappers": {"_calls", "_operations", "_streams", "_telemetry"},
-    "instrumentor": {"_internal_errors", "_telemetry", "_wrappers"},
+    "instrumentor": {"_internal_errors", "_others", "_telemetry", "_wrappers"},
+    "_others": set(),
     "_fake_answers": set(),
     "testing": {"_fake_answers"},
     "cli": {"_version", "_demo.run"},
@@ -41,14 +51,16 @@ ALLOWED: dict[str, set[str]] = {
     "_trace_tree": set(),
     "mlflow": {"mlflow.exporter"},
     "mlflow._errors": set(),
-    "mlflow._json": set(),
+    "mlflow._json": {"_text"},
     "mlflow._tools": {"mlflow._json"},
     "mlflow._messages": {"mlflow._json"},
-    "mlflow.translation": {"mlflow._json", "mlflow._messages", "mlflow._tools"},
+    "mlflow.translation": {"_text", "mlflow._json", "mlflow._messages", "mlflow._tools"},
     "mlflow._server": {"mlflow._errors"},
     "mlflow._database": {"mlflow._errors"},
     "mlflow.sinks": {"_internal_errors", "mlflow._database", "mlflow._errors", "mlflow._server"},
     "mlflow.exporter": {
+        "_doors",
+        "_text",
         "_internal_errors",
         "mlflow._errors",
         "mlflow._json",
@@ -68,7 +80,11 @@ FORBIDDEN: dict[str, set[str]] = {
     "testing": {"ollama", "opentelemetry", "mlflow", "httpx"},
 }
 
-STANDARD_LIBRARY_ONLY = ["mlflow.translation", "testing", "_fake_answers", "_internal_errors"]
+STANDARD_LIBRARY_ONLY = [
+    *("mlflow.translation", "testing", "_fake_answers"),
+    *("_doors", "_internal_errors", "_ollama_attributes", "_open_streams"),
+    *("_others", "_text"),
+]
 
 
 def rooms() -> dict[str, Path]:

@@ -238,11 +238,11 @@ class StrangeError(Exception):
         (ollama.ResponseError("gone", 404), "404"),
         (ollama.ResponseError("in mid-stream"), "ollama.ResponseError"),
         (ollama.RequestError("no model"), "ollama.RequestError"),
-        (ConnectionError("nobody there"), None),
-        (httpx.ReadTimeout("late"), None),
-        (StrangeError(), None),
+        (ConnectionError("nobody there"), "ConnectionError"),
+        (httpx.ReadTimeout("late"), "httpx.ReadTimeout"),
+        (StrangeError(), f"{__name__}.StrangeError"),
     ],
 )
-def test_the_type_of_an_error(error: Exception, expected: str | None) -> None:
-    """A status where there is one, the SDK's public name, else util-genai's qualified name."""
+def test_the_type_of_an_error(error: Exception, expected: str) -> None:
+    """A status where there is one, the SDK's public name, else the qualified name."""
     assert _extract.error_type(error) == expected

@@ -211,7 +211,7 @@ def test_an_argument_that_is_not_known_is_named(
     assert caplog.messages == [
         (
             "OllamaInstrumentor().instrument() does not know tracer_provder; what it knows: "
-            "tracer_provider, meter_provider, logger_provider, completion_hook"
+            "tracer_provider, meter_provider, logger_provider, completion_hook, ollama_attributes"
         )
     ]
 

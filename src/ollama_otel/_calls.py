@@ -5,11 +5,13 @@ What fails while a call is recorded is reported, and left out of the telemetry.
 
 from typing import TYPE_CHECKING, Any, Final
 
+from opentelemetry.context import get_current
 from opentelemetry.util.genai.types import Error
-from opentelemetry.util.genai.utils import fq_exception_type
 
-from ollama_otel._extract import error_type
+from ollama_otel._exceptions import record_exception
+from ollama_otel._extract import error_type, exception_message, request_model
 from ollama_otel._internal_errors import Guard, report
+from ollama_otel._ollama_attributes import request_attributes, response_attributes
 from ollama_otel._spans import SpanInvocation
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ _READING_REQUEST: Final = Guard("reading a request")
 _READING_REQUEST_CONTENT: Final = Guard("reading the content of a request")
 _READING_ANSWER: Final = Guard(READING_ANSWER)
 _READING_ANSWER_CONTENT: Final = Guard("reading the content of an answer")
+_READING_MORE: Final = Guard("reading what Ollama tells beyond the conventions")
+_RECORDING_EXCEPTION: Final = Guard("recording the exception of a call")
 _ENDING: Final = Guard("ending the telemetry of a call")
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -54,21 +58,22 @@ def start_call(
     """
     if telemetry.closed:
         return UnreadCall()
+    if context is None:
+        context = get_current()
     with _STARTING:
         address, port = _server_if_known(client)
-        model = body.get("model")
         invocation = operation.start(
             telemetry,
             operation_name=operation.name,
-            request_model=model if isinstance(model, str) and model else None,
+            request_model=request_model(body),
             server_address=address,
             server_port=port,
             context=context,
         )
         if isinstance(invocation, SpanInvocation) and not invocation.span.is_recording():
-            return UnreadCall(invocation)
+            return UnreadCall(invocation, telemetry)
         try:
-            return Call(telemetry, operation, invocation, body)
+            return Call(telemetry, operation, invocation, body, context)
         except BaseException:
             # Left current, the span would make every later call of the thread a part of it.
             invocation.stop()
@@ -101,9 +106,13 @@ class Call:
         operation: how the endpoint is recorded.
         invocation: the started invocation.
         body: the request's JSON body.
+        context: the parent.
     """
 
-    __slots__ = ("_answer", "_ended", "_invocation", "_keeps_content", "_times_chunks")
+    __slots__ = (
+        *("__weakref__", "_answer", "_context", "_ended", "_invocation", "_keeps_content"),
+        *("_operation", "_telemetry", "_tells_more", "_times_chunks"),
+    )
 
     def __init__(
         self,
@@ -111,9 +120,14 @@ class Call:
         operation: "Operation",
         invocation: "Invocation",
         body: "Body",
+        context: "Context",
     ) -> None:
+        self._telemetry = telemetry
+        self._operation = operation
         self._invocation = invocation
+        self._context = context
         self._ended = False
+        self._tells_more = telemetry.tells_ollama_attributes()
         self._keeps_content = telemetry.wants_content(invocation)
         self._times_chunks = telemetry.measures()
         self._answer = operation.answer(body, keep_content=self._keeps_content)
@@ -122,6 +136,9 @@ class Call:
         if self._keeps_content:
             with _READING_REQUEST_CONTENT:
                 self._set(operation.request_content(body))
+        if self._tells_more:
+            with _READING_MORE:
+                invocation.attributes.update(request_attributes(body))
 
     def _set(self, fields: dict[str, Any]) -> None:
         for name, value in fields.items():
@@ -144,6 +161,7 @@ class Call:
             if first or self._times_chunks:
                 self._invocation.record_stream_chunk()
             if last:
+                self._read_more(chunk)
                 self.end()
         except Exception as error:  # noqa: BLE001  (whatever fails in here is ours)
             report(READING_ANSWER, error)
@@ -156,8 +174,14 @@ class Call:
         try:
             with _READING_ANSWER:
                 self._answer.add(response)
+            self._read_more(response)
         finally:
             self.end()
+
+    def _read_more(self, last: Any) -> None:
+        if self._tells_more:
+            with _READING_MORE:
+                self._invocation.attributes.update(response_attributes(last))
 
     def end(self, error: BaseException | None = None) -> None:
         """End with what came so far; a second time does nothing.
@@ -186,13 +210,19 @@ class Call:
         if error is None:
             self._invocation.stop()
             return
-        try:
-            failure = Error.from_exception(error, error_type)
-        except Exception:
-            # Its str() raises: the span ends all the same, with the type alone.
-            self._invocation.fail(Error(message=None, type=fq_exception_type(error)))
-            raise
+        with _RECORDING_EXCEPTION:
+            if not self._is_inner():
+                record_exception(error, self._invocation.span, self._telemetry.logger)
+        failure = Error(exception_message(error), error_type(error), error)
         self._invocation.fail(failure)
+
+    def _is_inner(self) -> bool:
+        if isinstance(self._invocation, SpanInvocation):
+            return False
+        # Here, for the sake of those who receive spans alone: it imports much of util-genai.
+        from ollama_otel._nesting import is_inner  # noqa: PLC0415
+
+        return is_inner(self._operation.name, self._invocation, self._context)
 
 
 class UnreadCall:
@@ -200,12 +230,18 @@ class UnreadCall:
 
     Args:
         invocation: the started invocation, whose span nobody keeps.
+        telemetry: where the exception goes if the call fails.
     """
 
-    __slots__ = ("_invocation",)
+    __slots__ = ("__weakref__", "_invocation", "_telemetry")
 
-    def __init__(self, invocation: "Invocation | None" = None) -> None:
+    def __init__(
+        self,
+        invocation: "Invocation | None" = None,
+        telemetry: "Telemetry | None" = None,
+    ) -> None:
         self._invocation = invocation
+        self._telemetry = telemetry
 
     def add(self, chunk: Any, *, first: bool) -> None:  # noqa: ARG002  (nothing of it is wanted)
         """Make the application's context current again after the first chunk."""
@@ -216,7 +252,14 @@ class UnreadCall:
         """End."""
         self.end()
 
-    def end(self, error: BaseException | None = None) -> None:  # noqa: ARG002
+    def end(self, error: BaseException | None = None) -> None:
         """End; a second time does nothing."""
-        if self._invocation is not None:
-            self._invocation.stop()
+        invocation, self._invocation = self._invocation, None
+        if invocation is None or self._telemetry is None:
+            return
+        try:
+            if error is not None:
+                with _RECORDING_EXCEPTION:
+                    record_exception(error, invocation.span, self._telemetry.logger)
+        finally:
+            invocation.stop()

@@ -29,6 +29,9 @@ from opentelemetry.util.genai.types import (
     ToolDefinition,
     UriPart,
 )
+from opentelemetry.util.genai.utils import fq_exception_type
+
+from ollama_otel._text import utf8
 
 Body = Mapping[str, Any]
 Fields = dict[str, Any]
@@ -47,6 +50,16 @@ _IMAGE_TYPES: Final = (
 
 
 # Request ------------------------------------------------------------------------------------
+
+
+def request_model(body: Body) -> str | None:
+    """Return the model that a request asks for, if it names one.
+
+    Args:
+        body: the JSON body that the SDK sends.
+    """
+    model = body.get("model")
+    return model if isinstance(model, str) and model else None
 
 
 _LARGEST: Final = 1 << 63
@@ -74,9 +87,9 @@ def _number(value: object) -> float | None:
 
 def _strings(value: object) -> list[str] | None:
     if isinstance(value, str):
-        return [value]
+        return [utf8(value)]
     if isinstance(value, Sequence) and all(isinstance(item, str) for item in value):
-        return list(value) or None
+        return [utf8(item) for item in value] or None
     return None
 
 
@@ -437,20 +450,30 @@ def _last_chunk(chunk: Any) -> Fields:
 # Error --------------------------------------------------------------------------------------
 
 
-def error_type(error: BaseException) -> str | None:
+def error_type(error: BaseException) -> str:
     """Return the ``error.type`` of an exception that a call of the SDK raised.
 
     Args:
         error: what was raised.
 
     Returns:
-        The HTTP status of an answer that says one; the public name of the SDK's own exceptions;
-        ``None`` where the exception's qualified name says it best.
+        The HTTP status of an answer that says one, else the name of the exception's class.
     """
     status = getattr(error, "status_code", None)
-    if isinstance(status, int) and status > 0:
-        return str(status)
+    return str(status) if isinstance(status, int) and status > 0 else exception_type(error)
+
+
+def exception_type(error: BaseException) -> str:
+    """Return the qualified name of an exception's class; of the SDK's own, the public name."""
     kind = type(error)
     if kind.__module__.partition(".")[0] == "ollama":
         return f"ollama.{kind.__qualname__}"
-    return None
+    return fq_exception_type(error)
+
+
+def exception_message(error: BaseException) -> str:
+    """Return what an exception says, or that it says nothing that can be printed."""
+    try:
+        return utf8(str(error))
+    except Exception:  # noqa: BLE001  (the application's own, and nothing to warn of)
+        return f"[{exception_type(error)} that cannot be printed]"

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from opentelemetry.context import get_current
-
 from ollama_otel import _extract
 from ollama_otel._spans import SpanInvocation
 
@@ -70,10 +68,16 @@ def _start(
     by_handler: Callable[..., "GenAIInvocation"],
     telemetry: "Telemetry",
     *,
-    context: "Context | None",
+    operation_name: str,
+    context: "Context",
     **facts: Any,
 ) -> Invocation:
-    if not telemetry.only_spans(get_current() if context is None else context):
+    facts["operation_name"] = operation_name
+    if not telemetry.only_spans(context):
+        # Here, for the sake of those who receive spans alone: it imports much of util-genai.
+        from ollama_otel._nesting import without_ended  # noqa: PLC0415
+
+        context = without_ended(operation_name, context)
         return by_handler(telemetry.handler, context=context, **facts)
     return SpanInvocation(
         telemetry.tracer,

@@ -79,8 +79,12 @@ class SpanInvocation:
         request_model: the model asked for.
         server_address: the server's host name.
         server_port: the server's port.
-        context: the parent; the current context when ``None``.
+        context: the parent.
         should_capture_content: whether content is wanted.
+
+    Attributes:
+        span: the span.
+        attributes: more attributes, by their own names.
     """
 
     def __init__(  # noqa: PLR0913  (the facts that a sampler may want to see)
@@ -92,7 +96,7 @@ class SpanInvocation:
         request_model: str | None,
         server_address: str | None,
         server_port: int | None,
-        context: "Context | None",
+        context: "Context",
         should_capture_content: bool,
     ) -> None:
         known: dict[str, str | int] = {_OPERATION: operation_name, _PROVIDER: provider}
@@ -103,6 +107,7 @@ class SpanInvocation:
         if server_port is not None:
             known[_PORT] = server_port
         self.should_capture_content = should_capture_content
+        self.attributes: dict[str, Any] = {}
         self.span = tracer.start_span(
             f"{operation_name} {request_model}" if request_model else operation_name,
             context,
@@ -128,7 +133,7 @@ class SpanInvocation:
         """End the span, with what was set here."""
         try:
             if self.span.is_recording():
-                self.span.set_attributes(self._fields())
+                self.span.set_attributes(self._fields() | self.attributes)
                 # Apart, so that content which is no JSON takes nothing else with it.
                 self.span.set_attributes(self._content())
         finally:

@@ -9,6 +9,8 @@ from asyncio import CancelledError
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ollama_otel._open_streams import keep
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,6 +27,7 @@ def wrap_stream(chunks: Iterable[Any], start: Start) -> Generator[Any, None, Non
         start: starts the telemetry of the call; called in the first read.
     """
     call = start()
+    keep(call)
     first = True
     try:
         for chunk in chunks:
@@ -54,6 +57,7 @@ async def wrap_async_stream(chunks: AsyncIterable[Any], start: Start) -> AsyncGe
         start: starts the telemetry of the call; called in the first read.
     """
     call = start()
+    keep(call)
     first = True
     close = getattr(chunks, "aclose", None)
     try:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 # Private: there is no public way to ask whether a meter or logger provider was ever set.
-from opentelemetry._logs import get_logger_provider
+from opentelemetry._logs import NoOpLoggerProvider, get_logger_provider
 from opentelemetry._logs._internal import ProxyLoggerProvider
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.metrics import NoOpMeterProvider, get_meter_provider
@@ -23,10 +23,12 @@ from opentelemetry.util.genai.environment_variables import (
 from opentelemetry.util.genai.types import ContentCapturingMode
 from opentelemetry.util.genai.utils import get_content_capturing_mode
 
+from ollama_otel import _doors
+from ollama_otel._internal_errors import warn
 from ollama_otel._version import __version__
 
 if TYPE_CHECKING:
-    from opentelemetry._logs import LoggerProvider
+    from opentelemetry._logs import Logger, LoggerProvider
     from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from ollama_otel._spans import SpanInvocation
 
 SCOPE: Final = "ollama_otel"
+
+OLLAMA_ATTRIBUTES: Final = "OLLAMA_OTEL_ATTRIBUTES"
+"""Environment variable: whether spans tell ``ollama.*`` too, ``true`` or ``false``."""
 
 _WITH_EVENTS: Final = (ContentCapturingMode.EVENT_ONLY, ContentCapturingMode.SPAN_AND_EVENT)
 
@@ -55,6 +60,8 @@ class Telemetry:
         logger_provider: where events go; the global provider when ``None``.
         completion_hook: gets the content of every call; when ``None``, the hook that
             ``OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK`` names, if any.
+        ollama_attributes: whether spans tell ``ollama.*`` too; when ``None``, what
+            ``OLLAMA_OTEL_ATTRIBUTES`` says, else yes while traces go to MLflow.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class Telemetry:
         meter_provider: "MeterProvider | None" = None,
         logger_provider: "LoggerProvider | None" = None,
         completion_hook: "CompletionHook | None" = None,
+        ollama_attributes: bool | None = None,
     ) -> None:
         if completion_hook is None and os.environ.get(OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK):
             completion_hook = load_completion_hook()
@@ -81,8 +89,13 @@ class Telemetry:
         self.captures_content: Final = has_hook or mode is not ContentCapturingMode.NO_CONTENT
         # util-genai serialises content even where the only reader is a span that nobody records.
         self._only_spans_hold_content = not has_hook and mode is ContentCapturingMode.SPAN_ONLY
-        self._hook_or_events = has_hook or mode in _WITH_EVENTS or _events_asked_for()
+        events = _said(OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT)
+        self._events = events is not False
+        self._hook_or_events = has_hook or mode in _WITH_EVENTS or bool(events)
         self._meter_provider = meter_provider
+        self._ollama_attributes = (
+            _said(OLLAMA_ATTRIBUTES) if ollama_attributes is None else ollama_attributes
+        )
         self.closed = False
         self._has_listener = any(
             given is not None
@@ -99,6 +112,20 @@ class Telemetry:
             instrumentation_scope_name=SCOPE,
             instrumentation_scope_version=__version__,
         )
+
+    @property
+    def logger(self) -> "Logger | None":
+        """What takes log events of our own, where somebody receives them."""
+        provider = self._handler_arguments["logger_provider"] or get_logger_provider()
+        if not self._events or isinstance(provider, ProxyLoggerProvider | NoOpLoggerProvider):
+            return None
+        return provider.get_logger(SCOPE, __version__, Schemas.V1_37_0.value)
+
+    def tells_ollama_attributes(self) -> bool:
+        """Return whether spans tell ``ollama.*`` too."""
+        if self._ollama_attributes is None:
+            return bool(_doors.mlflow)
+        return self._ollama_attributes
 
     def close(self) -> None:
         """Record no call any more that has not started yet."""
@@ -145,8 +172,15 @@ def _is_read(provider: "MeterProvider") -> bool:
     return bool(getattr(consumer, "_reader_storages", True))
 
 
-def _events_asked_for() -> bool:
-    return os.environ.get(OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT, "").strip().lower() == "true"
+def _said(variable: str) -> bool | None:
+    """Return what an environment variable says; ``None`` when it says neither true nor false."""
+    said = os.environ.get(variable, "").strip()
+    meaning = {"true": True, "false": False}.get(said.lower())
+    if said and meaning is None:
+        warn(
+            variable, f"{variable} is {said!r}, which is neither true nor false: it counts as unset"
+        )
+    return meaning
 
 
 def _global_provider_set() -> bool:

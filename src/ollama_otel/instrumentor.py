@@ -9,6 +9,7 @@ import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from ollama_otel._internal_errors import Guard
+from ollama_otel._others import others
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
     from ollama_otel._telemetry import Telemetry
 
 _SEAM: Final = "_request"
-_ARGUMENTS: Final = ("tracer_provider", "meter_provider", "logger_provider", "completion_hook")
+_ARGUMENTS: Final = (
+    *("tracer_provider", "meter_provider", "logger_provider"),
+    *("completion_hook", "ollama_attributes"),
+)
 
 _logger = logging.getLogger(__name__)
 
 _PATCHING: Final = Guard("instrumenting the Ollama SDK")
+_LOOKING_AROUND: Final = Guard("looking for other instrumentations of the Ollama SDK")
 
 
 class OllamaInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped, as said above
@@ -39,6 +44,9 @@ class OllamaInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped, as
     - ``completion_hook``: an ``opentelemetry.util.genai.completion_hook.CompletionHook`` that
       gets the content of every call; unless given, the one that
       ``OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK`` names.
+    - ``ollama_attributes``: whether spans also tell Ollama's own durations and ``keep_alive``, as
+      ``ollama.*`` (docs/registry/ollama.yaml), which the conventions do not know. Unless given,
+      what ``OLLAMA_OTEL_ATTRIBUTES`` says; else they do while traces go to MLflow.
 
     Content is recorded only if ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` asks for
     it. The SDK is not imported here: it is instrumented when the application imports it, so
@@ -61,6 +69,7 @@ class OllamaInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped, as
             meter_provider: MeterProvider | None = None,
             logger_provider: LoggerProvider | None = None,
             completion_hook: CompletionHook | None = None,
+            ollama_attributes: bool | None = None,
             skip_dep_check: bool = False,
             raise_exception_on_conflict: bool = False,
         ) -> None:
@@ -106,6 +115,7 @@ class _Patch:
     def __init__(self, **providers: Any) -> None:
         self._providers = providers
         self._active = True
+        self._looked_around = False
         self._put_on: list[tuple[type, Any]] = []
         self._telemetry: Telemetry | None = None
 
@@ -127,11 +137,26 @@ class _Patch:
             self._wrap(ollama.AsyncClient, async_wrapper(self._telemetry))
 
     def _wrap(self, client: type, wrapper: Any) -> None:
-        wrapped = wrapt.FunctionWrapper(
-            getattr(client, _SEAM), wrapper, enabled=lambda: self._active
-        )
+        wrapped = wrapt.FunctionWrapper(getattr(client, _SEAM), wrapper, enabled=self._is_active)
         setattr(client, _SEAM, wrapped)
         self._put_on.append((client, wrapped))
+
+    def _is_active(self) -> bool:
+        if not self._looked_around:
+            # With the first call: by then all that instruments has done so.
+            self._looked_around = True
+            self._look_around()
+        return self._active
+
+    def _look_around(self) -> None:
+        with _LOOKING_AROUND:
+            for package in others(*(client for client, _ in self._put_on)):
+                _logger.warning(
+                    "%s instruments the Ollama SDK too: every call is recorded twice. Keep one: "
+                    "uninstall the other. (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=ollama turns both "
+                    "off: they have the same name.)",
+                    package,
+                )
 
     def take_off(self) -> None:
         """Unwrap the seam; where somebody wrapped it after us, ours stays on and does nothing."""

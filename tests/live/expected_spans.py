@@ -12,6 +12,7 @@ Attributes = dict[str, Any]
 
 SKY = "Why is the sky blue?"
 BECAUSE = "The sky is blue because air scatters light."
+NOT_FOUND = "model 'nope' not found (status code: 404)"
 TIP = "What is the tip for a $187.32 bill with a 22% tip?"
 PARAMETERS = {
     "type": "object",
@@ -158,7 +159,8 @@ def conversation(port: int | None) -> list[Attributes]:
         )
         | {
             "name": "chat nope",
-            "status": ("ERROR", "model 'nope' not found (status code: 404)"),
+            "status": ("ERROR", NOT_FOUND),
+            "events": [exception("ollama.ResponseError", NOT_FOUND)],
         },
         chat_span(
             port,
@@ -219,6 +221,18 @@ def chat_span(port: int | None, attributes: Attributes) -> Attributes:
         "status": ("UNSET", ""),
         "attributes": asked | attributes,
         "events": [],
+    }
+
+
+def exception(kind: str, message: str) -> Attributes:
+    """Return the event that says why a call failed."""
+    return {
+        "name": "exception",
+        "attributes": {
+            "exception.type": kind,
+            "exception.message": message,
+            "exception.stacktrace": "<stack>",
+        },
     }
 
 

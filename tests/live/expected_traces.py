@@ -35,6 +35,12 @@ TOOL_CALL = {
 RESOURCE = {"service.name": "unknown_service:python", "service.instance.id": "<uuid>"}
 LAUNCHED = RESOURCE | {"telemetry.auto.version": "<version>"}
 
+# What only spans on their way to MLflow tell.
+DURATIONS = {
+    f"ollama.response.{name}_duration": "<seconds>"
+    for name in ("total", "load", "prompt_eval", "eval")
+}
+
 FREE = {"input_cost": 0.0, "output_cost": 0.0, "total_cost": 0.0}
 
 
@@ -42,14 +48,6 @@ def choices(finish_reason: str | None, **message: Any) -> Values:
     """Return an answer in OpenAI's shape."""
     answer = {"role": "assistant", **message}
     return {"choices": [{"index": 0, "finish_reason": finish_reason, "message": answer}]}
-
-
-def exception(kind: str, message: str) -> Values:
-    """Return the event from which MLflow shows a failure."""
-    return {
-        "name": "exception",
-        "attributes": {"exception.type": kind, "exception.message": message},
-    }
 
 
 def _usage(read: int, written: int) -> Values:
@@ -179,7 +177,6 @@ TOLD: list[Values] = [
                 "messages": [{"role": "user", "content": SKY}],
             },
         },
-        "events": [exception("404", "model 'nope' not found (status code: 404)")],
     },
     {
         "request_preview": SKY,
@@ -215,7 +212,7 @@ def chat_trace(span: Values, resource: Values, told: Values) -> Values:
     Args:
         span: the chat's only span, as in expected_spans.py.
         resource: the resource attributes that MLflow keeps as tags.
-        told: the previews, the usage, what MLflow adds to the span's attributes, and its events.
+        told: the previews, the usage, and what MLflow adds to the span's attributes.
     """
     failed = span["status"][0] == "ERROR"
     usage = told.get("usage")
@@ -239,7 +236,7 @@ def chat_trace(span: Values, resource: Values, told: Values) -> Values:
                 "type": "CHAT_MODEL",
                 "status": span["status"] if failed else ("OK", ""),
                 "attributes": span["attributes"] | _common(span, usage) | told["attributes"],
-                "events": told.get("events", []),
+                "events": span["events"],
             }
         ],
     }
@@ -255,5 +252,5 @@ def _common(span: Values, usage: Values | None) -> Values:
         "mlflow.llm.provider": "ollama",
         "mlflow.traceRequestId": "<trace id>",
         "mlflow.traceTag.mlflow.traceName": span["name"],
-        **({} if usage is None else counted),
+        **({} if usage is None else counted | DURATIONS),
     }

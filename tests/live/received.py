@@ -25,7 +25,10 @@ READ_VALUE: dict[str, Callable[[Any], Any]] = {
     "arrayValue": lambda array: [value_of(item) for item in array.get("values", [])],
 }
 # What cannot be the same twice, and what stands for it.
-VARYING = {"gen_ai.response.time_to_first_chunk": "<seconds>"}
+VARYING = {
+    "exception.stacktrace": "<stack>",
+    "gen_ai.response.time_to_first_chunk": "<seconds>",
+}
 
 
 def received_spans(collector: Collector, scope: str, count: int) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from .expected_traces import DURATIONS
 from .servers import wait_until
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ STORE_LIMIT = 20.0  # seconds from the end of an application until its traces ca
 # What cannot be the same twice, and what stands for it.
 VARYING = {
     "gen_ai.response.time_to_first_chunk": "<seconds>",
+    **DURATIONS,
+    "exception.stacktrace": "<stack>",
     "mlflow.traceRequestId": "<trace id>",
     "mlflow.artifactLocation": "<artifact location>",
     "mlflow.trace.sizeBytes": "<bytes>",

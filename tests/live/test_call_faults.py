@@ -10,8 +10,8 @@ import pytest
 from ollama_otel.testing import Answer, FakeOllama
 
 from .applications import TRACES_ONLY, Ended, run_as_it_is, run_instrumented
-from .expected_spans import SKY, answer, chat_span, message, text
-from .expected_traces import LAUNCHED, chat_trace, choices, exception
+from .expected_spans import NOT_FOUND, SKY, answer, chat_span, exception, message, text
+from .expected_traces import LAUNCHED, chat_trace, choices
 from .servers import free_address
 from .stored import stored_traces
 
@@ -27,7 +27,7 @@ CALLS = (
     *("missing model", "missing model streamed", "missing model asynchronously"),
     *("server down", "too slow", "broken off"),
 )
-NOT_FOUND = "model 'nope' not found (status code: 404)"
+REFUSED = ("404", "ollama.ResponseError")
 RUNNER_DIED = "an error was encountered while running the model: unexpected EOF"
 NOBODY = (
     "Failed to connect to Ollama. Please check that Ollama is downloaded, running and accessible. "
@@ -83,24 +83,30 @@ def expected_traces(urls: list[str]) -> list[Values]:
     """The six traces, in the order of the calls."""
     real, dead, mute, breaking = (urlsplit(url).port for url in urls)
     return [
-        failed_trace(real, "404", NOT_FOUND, model="nope"),
-        failed_trace(real, "404", NOT_FOUND, model="nope", stream=True),
-        failed_trace(real, "404", NOT_FOUND, model="nope"),
-        failed_trace(dead, "ConnectionError", NOBODY),
-        failed_trace(mute, "httpx.ReadTimeout", "timed out"),
+        failed_trace(real, NOT_FOUND, REFUSED, model="nope"),
+        failed_trace(real, NOT_FOUND, REFUSED, model="nope", stream=True),
+        failed_trace(real, NOT_FOUND, REFUSED, model="nope"),
+        failed_trace(dead, NOBODY, ("ConnectionError", "ConnectionError")),
+        failed_trace(mute, "timed out", ("httpx.ReadTimeout", "httpx.ReadTimeout")),
         broken_off_trace(breaking),
     ]
 
 
 def failed_trace(
-    port: int | None, kind: str, error: str, *, model: str = "scripted", **option: bool
+    port: int | None,
+    error: str,
+    kinds: tuple[str, str],
+    *,
+    model: str = "scripted",
+    **option: bool,
 ) -> Values:
-    """A call without an answer."""
+    """A call without an answer; the kinds are those of the error and of the exception."""
     span = failed_span(
         port,
         error,
+        kinds[1],
         {
-            "error.type": kind,
+            "error.type": kinds[0],
             "gen_ai.request.model": model,
             "gen_ai.input.messages": [message("user", text(SKY))],
             **{f"gen_ai.request.{name}": value for name, value in option.items()},
@@ -109,7 +115,6 @@ def failed_trace(
     told = {
         "request_preview": SKY,
         "response_preview": None,
-        "events": [exception(kind, error)],
         "attributes": {"mlflow.spanInputs": asked(model, **option)},
     }
     return chat_trace(span, LAUNCHED, told)
@@ -121,6 +126,7 @@ def broken_off_trace(port: int | None) -> Values:
     span = failed_span(
         port,
         error,
+        "ollama.ResponseError",
         {
             "error.type": "ollama.ResponseError",
             "gen_ai.request.stream": True,
@@ -134,7 +140,6 @@ def broken_off_trace(port: int | None) -> Values:
     told = {
         "request_preview": SKY,
         "response_preview": "The sky",
-        "events": [exception("ollama.ResponseError", error)],
         "attributes": {
             "mlflow.spanInputs": asked("scripted", stream=True),
             "mlflow.spanOutputs": choices("error", content="The sky"),
@@ -143,10 +148,14 @@ def broken_off_trace(port: int | None) -> Values:
     return chat_trace(span, LAUNCHED, told)
 
 
-def failed_span(port: int | None, error: str, attributes: Values) -> Values:
+def failed_span(port: int | None, error: str, raised: str, attributes: Values) -> Values:
     span = chat_span(port, attributes)
     name = f"chat {span['attributes']['gen_ai.request.model']}"
-    return span | {"name": name, "status": ("ERROR", error)}
+    return span | {
+        "name": name,
+        "status": ("ERROR", error),
+        "events": [exception(raised, error)],
+    }
 
 
 def asked(model: str, **option: bool) -> Values:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
+from ollama_otel._text import utf8
+
 CUT_MARK: Final = "… [cut]"
 """Ends a text that was cut, so that nobody takes it for whole."""
 
@@ -102,11 +104,6 @@ def encode(value: object) -> str:
     except (ValueError, TypeError, RecursionError):
         text = json.dumps(_plain(value, _MAX_DEPTH), ensure_ascii=False)
     return utf8(text)
-
-
-def utf8(text: str) -> str:
-    """Return the text without lone surrogates, for which the OTLP encoder drops an attribute."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _plain(value: object, depth: int) -> object:

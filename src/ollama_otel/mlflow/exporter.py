@@ -25,9 +25,10 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Status, StatusCode
 
+from ollama_otel import _doors
 from ollama_otel._internal_errors import Warnings, report
+from ollama_otel._text import utf8
 from ollama_otel.mlflow._errors import misconfigured, redacted
-from ollama_otel.mlflow._json import utf8
 from ollama_otel.mlflow.sinks import (
     DeliveryError,
     ExperimentChoice,
@@ -136,12 +137,18 @@ def _storable(span: ReadableSpan) -> ReadableSpan:
     """
     description = span.status.description
     texts = [span.name, description or "", *(event.name for event in span.events)]
+    texts += [
+        value
+        for event in span.events
+        for value in (event.attributes or {}).values()
+        if isinstance(value, str)
+    ]
     if any(utf8(text) != text for text in texts):
         span = _like(
             span,
             name=utf8(span.name),
             status=Status(span.status.status_code, description and utf8(description)),
-            events=[Event(utf8(one.name), one.attributes, one.timestamp) for one in span.events],
+            events=[_storable_event(event) for event in span.events],
         )
     resource = span.resource.attributes
     if not any(isinstance(value, bytes) for value in resource.values()):
@@ -151,6 +158,14 @@ def _storable(span: ReadableSpan) -> ReadableSpan:
         for name, value in resource.items()
     }
     return _like(span, resource=Resource(plain, span.resource.schema_url))
+
+
+def _storable_event(event: Event) -> Event:
+    attributes = {
+        name: utf8(value) if isinstance(value, str) else value
+        for name, value in (event.attributes or {}).items()
+    }
+    return Event(utf8(event.name), attributes, event.timestamp)
 
 
 def _outcome(span: ReadableSpan) -> tuple[Status, Sequence[Event]]:
@@ -180,6 +195,7 @@ class _TranslatingExporter(SpanExporter, ABC):
         self._free_providers = frozenset(free_providers)
         self._shut_down = False
         self._begin()
+        _doors.mlflow.add(self)
 
     def _begin(self) -> None:
         """Start with nothing on its way, nothing lost and nothing said in this process."""
@@ -257,6 +273,7 @@ class _TranslatingExporter(SpanExporter, ABC):
         """Deliver nothing more, say what was not delivered, and close the connections."""
         self._begin_anew_after_a_fork()
         first_time, self._shut_down = not self._shut_down, True
+        _doors.mlflow.discard(self)
         if first_time:
             self._say_last_words()
         self._close()

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from ollama_otel.mlflow._json import decode, decode_mended, encode, utf8
+from ollama_otel._text import utf8
+from ollama_otel.mlflow._json import decode, decode_mended, encode
 from ollama_otel.mlflow._messages import Conversation, system_message
 from ollama_otel.mlflow._tools import chat_tools
 
