@@ -66,11 +66,13 @@ class Modes:
         spans_hold_content: whether spans are to hold messages.
         events_hold_content: whether events are to hold messages.
         details: whether the event with an inference's details is wanted.
+        exceptions: whether the events of exceptions are wanted.
     """
 
     spans_hold_content: bool = False
     events_hold_content: bool = False
     details: bool = False
+    exceptions: bool = True
 
 
 @dataclass(frozen=True)
@@ -460,7 +462,7 @@ def _events(telemetry: Telemetry, calls: Sequence[Call], modes: Modes) -> Iterat
     inferences = [call for call in calls if not call.path.startswith("/api/embed")]
     due = {
         DETAILS: inferences if modes.details else [],
-        EXCEPTION: [call for call in calls if call.failed],
+        EXCEPTION: [call for call in calls if call.failed and modes.exceptions],
     }
     for name, events in by_name.items():
         if len(events) != len(due.get(name, ())):

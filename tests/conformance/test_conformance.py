@@ -33,7 +33,7 @@ SETTINGS = [
     Setting(
         "SPAN_AND_EVENT", Modes(spans_hold_content=True, events_hold_content=True, details=True)
     ),
-    Setting("SPAN_AND_EVENT", Modes(spans_hold_content=True), "false"),
+    Setting("SPAN_AND_EVENT", Modes(spans_hold_content=True, exceptions=False), "false"),
 ]
 
 
