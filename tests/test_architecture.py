@@ -27,7 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     "_ollama_attributes": {"_text"},
     "_exceptions": {"_extract", "_text"},
     "_operations": {"_extract", "_nesting", "_spans", "_telemetry"},
-    "_telemetry": {"_doors", "_internal_errors", "_spans", "_version"},
+    "_severity": set(),
+    "_telemetry": {"_doors", "_internal_errors", "_severity", "_spans", "_version"},
     "_calls": {
         *("_exceptions", "_extract", "_internal_errors", "_nesting"),
         *("_ollama_attributes", "_operations", "_spans", "_telemetry"),

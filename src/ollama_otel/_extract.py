@@ -9,7 +9,6 @@ Names and types: https://github.com/open-telemetry/semantic-conventions-genai
 
 import base64
 import hashlib
-import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -300,8 +299,10 @@ class _Answer:
     def __init__(self, body: Body, *, keep_content: bool) -> None:
         self._body = body
         self._keep_content = keep_content
-        self._text = io.StringIO()
-        self._thinking = io.StringIO()
+        # Not StringIO: where the garbage collector finds a stream that was left behind, it closes
+        # all files first, and the stream after that.
+        self._text = bytearray()
+        self._thinking = bytearray()
         self._last: Fields | None = None
         self.model: str | None = None
 
@@ -342,9 +343,9 @@ class _Answer:
         return {"output_messages": [message]}
 
     def _parts(self) -> Iterator[MessagePart]:
-        if thinking := self._thinking.getvalue():
+        if thinking := self._thinking.decode():
             yield ReasoningPart(content=thinking)
-        if text := self._text.getvalue():
+        if text := self._text.decode():
             yield TextPart(content=text)
 
 
@@ -360,9 +361,9 @@ class ChatAnswer(_Answer):
     def _add_content(self, chunk: Any) -> None:
         message = chunk.message
         if message.content:
-            self._text.write(message.content)
+            self._text.extend(message.content.encode())
         if message.thinking:
-            self._thinking.write(message.thinking)
+            self._thinking.extend(message.thinking.encode())
         if message.tool_calls:
             # Copied: the application may change what it is given.
             self._tool_calls.extend(call.model_dump() for call in message.tool_calls)
@@ -389,9 +390,9 @@ class GenerateAnswer(_Answer):
 
     def _add_content(self, chunk: Any) -> None:
         if chunk.response:
-            self._text.write(chunk.response)
+            self._text.extend(chunk.response.encode())
         if chunk.thinking:
-            self._thinking.write(chunk.thinking)
+            self._thinking.extend(chunk.thinking.encode())
         # Older releases of the SDK know no images.
         if image := getattr(chunk, "image", None):
             self._images.append(image)

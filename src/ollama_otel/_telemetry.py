@@ -25,6 +25,7 @@ from opentelemetry.util.genai.utils import get_content_capturing_mode
 
 from ollama_otel import _doors
 from ollama_otel._internal_errors import warn
+from ollama_otel._severity import with_severity
 from ollama_otel._version import __version__
 
 if TYPE_CHECKING:
@@ -107,8 +108,9 @@ class Telemetry:
         """util-genai's handler, which is imported where spans alone do not do."""
         from opentelemetry.util.genai.handler import TelemetryHandler  # noqa: PLC0415  (see above)
 
+        loggers = self._handler_arguments["logger_provider"] or get_logger_provider()
         return TelemetryHandler(
-            **self._handler_arguments,
+            **self._handler_arguments | {"logger_provider": with_severity(loggers)},
             instrumentation_scope_name=SCOPE,
             instrumentation_scope_version=__version__,
         )
