@@ -33,7 +33,7 @@ from recorded import URL, both
 from telemetry import Recording
 
 EXAMPLES = settings(
-    max_examples=60, deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True
+    max_examples=50, deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True
 )
 
 # What the server answers ----------------------------------------------------------------------
