@@ -481,7 +481,7 @@ class Cell:
         app = Application(self.plain, self.asked, self.outcome.ask, self.outcome.server, ended)
         with trace.use_span(APPLICATION):
             self.run(app)
-            app.leave()
+            app.look()
         return app
 
 

@@ -11,9 +11,10 @@ INTRO = """\
 # Behaviour
 
 What is told of a call, whatever becomes of it. The application sees what it would see without
-ollama-otel: the same values and exceptions, the same closed connections, its own span current all
-the time, no warning. The call's span is a child of the span that was current at the call, and it
-has ended once the application holds the whole answer, or the chunk that says done.
+ollama-otel: the same values and exceptions, its own span current all the time, no warning that the
+SDK alone would not cause, and no connection left open that the SDK alone would close. The call's
+span is a child of the span that was current at the call, and it has ended once the application
+holds the whole answer, or the chunk that says done.
 
 How to read a cell:
 

@@ -155,6 +155,11 @@ class Application:
         self.look()
         self.seen.extend((each.requests, each.closed) for each in self.connections)
 
+    @property
+    def left_open(self) -> set[int]:
+        """Which of the connections were never closed."""
+        return {number for number, each in enumerate(self.connections) if not each.closed}
+
     def _note_error(self, error: BaseException) -> None:
         self.error = str(error)
         cause = (repr(error.__cause__), error.__suppress_context__)

@@ -1,5 +1,6 @@
 """Connections of the SDK's clients that play an answer and then do what a test wants."""
 
+import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -49,6 +50,7 @@ class Connection(httpx.SyncByteStream, httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self._pieces:
+            await asyncio.sleep(0)
             yield piece
         ended = self._then()
         if inspect.isawaitable(ended):
@@ -58,6 +60,8 @@ class Connection(httpx.SyncByteStream, httpx.AsyncByteStream):
         self.closed = True
 
     async def aclose(self) -> None:
+        # As a network does: closing lets other tasks run, the event loop's own too.
+        await asyncio.sleep(0)
         self.closed = True
 
     def client(self) -> ollama.Client:
