@@ -273,7 +273,7 @@ functions = _object(
 )
 tools = st.lists(
     _often(_object(type=words, function=functions) | st.just(add), odd)
-    | st.builds(ollama.Tool, type=texts),
+    | st.builds(ollama.Tool, function=st.builds(ollama.Tool.Function, name=texts)),
     max_size=2,
 )
 common = {

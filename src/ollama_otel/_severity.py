@@ -21,12 +21,12 @@ def with_severity(provider: "LoggerProvider") -> "LoggerProvider":
     return cast("LoggerProvider", _Provider(provider))
 
 
-class _Provider(wrapt.ObjectProxy):  # type: ignore[misc,unused-ignore]  # untyped in wrapt 1
+class _Provider(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]  # untyped in wrapt 1
     def get_logger(self, *args: Any, **kwargs: Any) -> Any:
         return _Logger(self.__wrapped__.get_logger(*args, **kwargs))
 
 
-class _Logger(wrapt.ObjectProxy):  # type: ignore[misc,unused-ignore]  # untyped in wrapt 1
+class _Logger(wrapt.ObjectProxy):  # type: ignore[misc,type-arg,unused-ignore]  # untyped in wrapt 1
     def emit(self, record: "LogRecord", **kwargs: Any) -> None:
         if record.severity_number is None:
             record.severity_number = SeverityNumber.DEBUG

@@ -58,7 +58,6 @@ def stream_broken_off() -> Program:
 def thinking() -> Program:
     yield Ask("chat_thinking_plain")
     yield Ask("chat_thinking_stream")
-    yield Ask("chat_plain", arguments={"think": "high"})
     yield Ask("generate_thinking_plain")
 
 
