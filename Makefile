@@ -9,10 +9,10 @@ HAS_UV = $(shell test -x $(BIN)/uv && echo yes)
 INSTALL = $(if $(HAS_UV),$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install) --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test live counterparts wheel versions lint types build bench clean
+.PHONY: help demo test live counterparts wheel versions lint types build docs-tables bench clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
 demo: $(VENV)/.demo ## Trace a small application into a local MLflow and show the trace
 	@$(BIN)/ollama-otel demo
@@ -42,6 +42,9 @@ types: $(VENV)/.lint $(VENV)/.live ## Static types, strict
 build: $(VENV)/.lint ## Wheel and sdist into dist/
 	@rm -rf dist
 	$(BIN)/python -m build $(if $(HAS_UV),--installer uv)
+
+docs-tables: $(VENV)/.test ## The tables in docs/ that are made from what the tests prove
+	$(BIN)/python tests/behaviour_docs.py
 
 bench: $(VENV)/.test ## Cost per call beside the peers
 	$(BIN)/python benchmarks/cost.py

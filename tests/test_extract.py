@@ -228,6 +228,17 @@ def test_an_image_that_is_no_base64_is_said_to_be_none() -> None:
     )
 
 
+def test_an_answer_that_says_nothing_of_itself_is_kept() -> None:
+    """No model, no counts, no reason: the text is what came all the same."""
+    answer = _extract.ChatAnswer({}, keep_content=True)
+    answer.add(
+        ollama.ChatResponse(done=True, message=ollama.Message(role="assistant", content="a"))
+    )
+
+    (message,) = answer.content()["output_messages"]
+    assert [part.content for part in message.parts] == ["a"]
+
+
 class StrangeError(Exception):
     status_code = "teapot"
 

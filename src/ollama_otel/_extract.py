@@ -30,7 +30,7 @@ from opentelemetry.util.genai.types import (
 )
 from opentelemetry.util.genai.utils import fq_exception_type
 
-from ollama_otel._text import utf8
+from ollama_otel._text import plain, utf8
 
 Body = Mapping[str, Any]
 Fields = dict[str, Any]
@@ -58,7 +58,7 @@ def request_model(body: Body) -> str | None:
         body: the JSON body that the SDK sends.
     """
     model = body.get("model")
-    return model if isinstance(model, str) and model else None
+    return utf8(model) if isinstance(model, str) and model else None
 
 
 _LARGEST: Final = 1 << 63
@@ -72,8 +72,8 @@ def _integer(value: object) -> int | None:
     return int(value) if -_LARGEST <= value < _LARGEST and value == value // 1 else None
 
 
-def _limit(value: object) -> int | None:
-    # Ollama reads a negative num_predict as "no limit": then there is none to report.
+def _count(value: object) -> int | None:
+    # Nothing counts below zero. Ollama reads a negative num_predict as "no limit".
     number = _integer(value)
     return number if number is not None and number >= 0 else None
 
@@ -81,7 +81,10 @@ def _limit(value: object) -> int | None:
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def _strings(value: object) -> list[str] | None:
@@ -96,7 +99,7 @@ _OPTIONS: Final[Mapping[str, tuple[str, Callable[[object], object]]]] = {
     "temperature": ("temperature", _number),
     "top_p": ("top_p", _number),
     "top_k": ("top_k", _integer),
-    "num_predict": ("max_tokens", _limit),
+    "num_predict": ("max_tokens", _count),
     "seed": ("seed", _integer),
     "presence_penalty": ("presence_penalty", _number),
     "frequency_penalty": ("frequency_penalty", _number),
@@ -128,7 +131,7 @@ def inference_request(body: Body) -> Fields:
         fields["output_type"] = "json"
     think = body.get("think")
     if think is not None:
-        fields["reasoning_level"] = think if isinstance(think, str) else json.dumps(think)
+        fields["reasoning_level"] = utf8(think) if isinstance(think, str) else json.dumps(think)
     if body.get("stream"):
         fields["request_stream"] = True
     return fields
@@ -160,12 +163,12 @@ def generate_request_content(body: Body) -> Fields:
         ``system_instruction`` where one is given. A request that only loads a model has neither.
     """
     parts: list[MessagePart] = [
-        TextPart(text) for text in (body.get("prompt"), body.get("suffix")) if text
+        TextPart(utf8(text)) for text in (body.get("prompt"), body.get("suffix")) if text
     ]
     parts.extend(map(image_part, _items(body, "images")))
     fields: Fields = {"input_messages": [InputMessage("user", parts)]} if parts else {}
     if system := body.get("system"):
-        fields["system_instruction"] = [TextPart(system)]
+        fields["system_instruction"] = [TextPart(utf8(system))]
     return fields
 
 
@@ -203,14 +206,14 @@ def _input_message(message: Mapping[str, Any], calls: "_ToolCalls") -> InputMess
     parts: list[MessagePart] = []
     content = message.get("content")
     if thinking := message.get("thinking"):
-        parts.append(ReasoningPart(thinking))
+        parts.append(ReasoningPart(utf8(thinking)))
     if role == "tool":
-        parts.append(ToolCallResponsePart(content, calls.answered(message)))
+        parts.append(ToolCallResponsePart(plain(content), calls.answered(message)))
     elif content:
-        parts.append(TextPart(content))
+        parts.append(TextPart(utf8(content)))
     parts.extend(map(image_part, _items(message, "images")))
     parts.extend(map(calls.asked, _items(message, "tool_calls")))
-    return InputMessage(role, parts)
+    return InputMessage(utf8(role), parts)
 
 
 class _ToolCalls:
@@ -231,7 +234,8 @@ class _ToolCalls:
         identifier = f"call_{self._count}"
         self._count += 1
         self._open.append((name, identifier))
-        return ToolCallRequestPart(name=name, arguments=function.get("arguments"), id=identifier)
+        arguments = plain(function.get("arguments"))
+        return ToolCallRequestPart(name=utf8(name), arguments=arguments, id=identifier)
 
     def answered(self, message: Mapping[str, Any]) -> str | None:
         """Return the id of the call that a tool message answers, by name and order."""
@@ -247,12 +251,12 @@ def _tool_definition(tool: Mapping[str, Any]) -> ToolDefinition:
     function = tool.get("function")
     if not isinstance(function, Mapping):
         # The SDK passes on its type only.
-        kind = str(tool.get("type"))
+        kind = utf8(str(tool.get("type")))
         return GenericToolDefinition(name=kind, type=kind)
     return FunctionToolDefinition(
-        name=function.get("name") or "",
-        description=function.get("description"),
-        parameters=function.get("parameters"),
+        name=utf8(function.get("name") or ""),
+        description=utf8(function.get("description") or "") or None,
+        parameters=plain(function.get("parameters")),
     )
 
 
@@ -315,7 +319,7 @@ class _Answer:
         if self._keep_content:
             self._add_content(chunk)
         if self.model is None:
-            self.model = chunk.model
+            self.model = chunk.model and utf8(chunk.model)
         if not chunk.done:
             return False
         self._last = _last_chunk(chunk)
@@ -335,10 +339,9 @@ class _Answer:
 
     def content(self) -> Fields:
         """Return ``output_messages``: what the model said, in one message."""
-        fields = self.fields()
-        if not fields:
-            return {}
-        (reason,) = fields.get("finish_reasons") or [UNFINISHED]
+        if self._last is None and self.model is None:
+            return {}  # nothing came
+        (reason,) = self.fields().get("finish_reasons") or [UNFINISHED]
         message = OutputMessage(role="assistant", parts=list(self._parts()), finish_reason=reason)
         return {"output_messages": [message]}
 
@@ -361,9 +364,9 @@ class ChatAnswer(_Answer):
     def _add_content(self, chunk: Any) -> None:
         message = chunk.message
         if message.content:
-            self._text.extend(message.content.encode())
+            self._text.extend(message.content.encode("utf-8", "replace"))
         if message.thinking:
-            self._thinking.extend(message.thinking.encode())
+            self._thinking.extend(message.thinking.encode("utf-8", "replace"))
         if message.tool_calls:
             # Copied: the application may change what it is given.
             self._tool_calls.extend(call.model_dump() for call in message.tool_calls)
@@ -390,9 +393,9 @@ class GenerateAnswer(_Answer):
 
     def _add_content(self, chunk: Any) -> None:
         if chunk.response:
-            self._text.extend(chunk.response.encode())
+            self._text.extend(chunk.response.encode("utf-8", "replace"))
         if chunk.thinking:
-            self._thinking.extend(chunk.thinking.encode())
+            self._thinking.extend(chunk.thinking.encode("utf-8", "replace"))
         # Older releases of the SDK know no images.
         if image := getattr(chunk, "image", None):
             self._images.append(image)
@@ -418,11 +421,11 @@ class EmbedAnswer:
 
     def add(self, chunk: Any) -> bool:
         """Take the response; embeddings are never streamed."""
-        self.model = getattr(chunk, "model", None)
+        self.model = getattr(chunk, "model", None) and utf8(chunk.model)
         vectors = getattr(chunk, "embeddings", None) or [getattr(chunk, "embedding", ())]
         fields = {
             "response_model_name": self.model,
-            "input_tokens": _integer(getattr(chunk, "prompt_eval_count", None)),
+            "input_tokens": _count(getattr(chunk, "prompt_eval_count", None)),
             "dimension_count": len(vectors[0]) or None,
         }
         self._fields = {name: value for name, value in fields.items() if value is not None}
@@ -439,10 +442,10 @@ class EmbedAnswer:
 
 def _last_chunk(chunk: Any) -> Fields:
     fields: Fields = {
-        "response_model_name": chunk.model,
-        "input_tokens": _integer(chunk.prompt_eval_count),
-        "output_tokens": _integer(chunk.eval_count),
-        "finish_reasons": [chunk.done_reason] if chunk.done_reason else None,
+        "response_model_name": chunk.model and utf8(chunk.model),
+        "input_tokens": _count(chunk.prompt_eval_count),
+        "output_tokens": _count(chunk.eval_count),
+        "finish_reasons": [utf8(chunk.done_reason)] if chunk.done_reason else None,
     }
     # Absent is not zero: a count that the server did not send stays out.
     return {name: value for name, value in fields.items() if value is not None}

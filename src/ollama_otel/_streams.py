@@ -5,7 +5,7 @@ telemetry starts before the first read. The span is current during that read onl
 HTTP request nests under it and the application's loop body does not.
 """
 
-from asyncio import CancelledError
+from asyncio import CancelledError, shield
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,12 +29,16 @@ def wrap_stream(chunks: Iterable[Any], start: Start) -> Generator[Any, None, Non
     call = start()
     keep(call)
     first = True
+    lent: list[Any] = []
     try:
         for chunk in chunks:
             call.add(chunk, first=first)
             first = False
+            # Once handed out it is the application's alone.
+            lent.append(chunk)
+            del chunk
             try:
-                yield chunk
+                yield lent.pop()
             except GeneratorExit:
                 # The application has seen enough: that is no failure.
                 call.end()
@@ -59,22 +63,29 @@ async def wrap_async_stream(chunks: AsyncIterable[Any], start: Start) -> AsyncGe
     call = start()
     keep(call)
     first = True
+    lent: list[Any] = []
     close = getattr(chunks, "aclose", None)
     try:
         async for chunk in chunks:
             call.add(chunk, first=first)
             first = False
+            # Once handed out it is the application's alone.
+            lent.append(chunk)
+            del chunk
             try:
-                yield chunk
+                yield lent.pop()
             except GeneratorExit:
                 # The application has seen enough: that is no failure.
                 call.end()
                 raise
             except CancelledError:
-                # A loop that shuts down cancels the closing of streams that were left behind.
-                # It closes the SDK's stream by itself: a second time would make noise.
+                # A loop that shuts down cancels the closing of streams that were left behind. The
+                # SDK's is closed in a task of its own, because in this one Python 3.12 and older
+                # would break into it, and before the loop closes the generators that it reads from.
                 call.end()
-                close = None
+                if close is not None:
+                    closing, close = close(), None
+                    await shield(closing)
                 raise
     except BaseException as error:
         call.end(error)

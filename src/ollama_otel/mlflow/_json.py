@@ -1,19 +1,17 @@
 """JSON as span attributes carry it: read whatever comes, write what every reader takes."""
 
 import json
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
-from ollama_otel._text import utf8
+from ollama_otel._text import plain, utf8
 
 CUT_MARK: Final = "… [cut]"
 """Ends a text that was cut, so that nobody takes it for whole."""
 
 _MAX_DEPTH: Final = 32
-_MAX_INTEGER_BITS: Final = 1024
 _CLOSERS: Final = {"[": "]", "{": "}"}
 _TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?P<end>"?)|[][{},]', re.DOTALL)
 _HALF_ESCAPE: Final = re.compile(r"((?<!\\)(?:\\\\)*)\\u[0-9a-fA-F]{0,3}$")
@@ -102,24 +100,5 @@ def encode(value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
-        text = json.dumps(_plain(value, _MAX_DEPTH), ensure_ascii=False)
+        text = json.dumps(plain(value, _MAX_DEPTH), ensure_ascii=False)
     return utf8(text)
-
-
-def _plain(value: object, depth: int) -> object:
-    if isinstance(value, Mapping | list | tuple):
-        return _plain_collection(value, depth - 1) if depth else "[nested too deep]"
-    if isinstance(value, int) and value.bit_length() > _MAX_INTEGER_BITS:
-        return f"{value:#x}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    known = value is None or isinstance(value, str | int | float)
-    return value if known else f"[{type(value).__name__}]"
-
-
-def _plain_collection(
-    value: Mapping[Any, object] | list[Any] | tuple[Any, ...], depth: int
-) -> object:
-    if isinstance(value, Mapping):
-        return {str(_plain(key, 0)): _plain(item, depth) for key, item in value.items()}
-    return [_plain(item, depth) for item in value]
