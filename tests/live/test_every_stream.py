@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .servers import OllamaServer
     from .stream_uses import Use
 
+# A loop that ends closes all async generators at the same time, and finds that one of them is
+# closing another already: with us and without us, as the last bytes of the answer happen to come.
+END_OF_LOOP = "an error occurred during closing of asynchronous generator"
 WORDS = ("The", " sky", " is")  # as the server streams them
 
 both_methods = pytest.mark.parametrize("method", ["chat", "generate"])
@@ -74,16 +77,15 @@ def test_a_stream_is_told_as_it_was_used(  # noqa: PLR0913 - two of them only sa
 ) -> None:
     """One whole span, or none where nothing was sent; the application gets what it always gets.
 
-    Nobody complains who does not without us: OpenTelemetry would of a context that was left
-    elsewhere, and asyncio does where a loop ends before the SDK's own stream is closed.
+    Nobody complains, as OpenTelemetry would of a context that was left elsewhere.
     """
     without_us = use(url, method, way, asynchronous=asynchronous)
-    complaining = {record.name for record in caplog.records}
     recording = instrument()
     assert use(url, method, way, asynchronous=asynchronous) == without_us
     expected = [expected_span(urlsplit(url).port, method, way)] if way.sends else []
     assert [told(span) for span in recording.spans] == expected
-    assert {record.name for record in caplog.records} == complaining
+    messages = [record.getMessage() for record in caplog.records]
+    assert [each for each in messages if not each.startswith(END_OF_LOOP)] == []
 
 
 @both_methods
