@@ -11,12 +11,14 @@ import pytest
 from . import servers
 from .availability import unavailable_skips
 from .counterparts import CHROMIUM
+from .kinds_run import run_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Page
 
+    from .kinds_run import KindsRun
     from .servers import Collector, OllamaServer
 
 CHROMIUM_FLAGS = (
@@ -71,6 +73,14 @@ def collector(session: ExitStack, tmp_path_factory: pytest.TempPathFactory) -> S
             return session.enter_context(servers.collector(directory, mlflow_uri, experiment_id))
 
     return start
+
+
+@pytest.fixture(scope="session")
+def kinds_run(
+    ollama_server: OllamaServer, mlflow_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> KindsRun:
+    """Make every kind of call, with an MLflow server and with a database."""
+    return run_kinds(ollama_server.url, mlflow_server, tmp_path_factory.mktemp("kinds"))
 
 
 @pytest.fixture

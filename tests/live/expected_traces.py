@@ -31,6 +31,7 @@ TOOL_CALL = {
         "arguments": '{"bill_amount": 187.32, "tip_percentage": 22}',
     },
 }
+TIP_CALL = 'calculate_tip({"bill_amount": 187.32, "tip_percentage": 22})'
 # What MLflow keeps of the resource, and what opentelemetry-instrument adds to it.
 RESOURCE = {"service.name": "unknown_service:python", "service.instance.id": "<uuid>"}
 LAUNCHED = RESOURCE | {"telemetry.auto.version": "<version>"}
@@ -50,14 +51,20 @@ def choices(finish_reason: str | None, **message: Any) -> Values:
     return {"choices": [{"index": 0, "finish_reason": finish_reason, "message": answer}]}
 
 
-def _usage(read: int, written: int) -> Values:
+def shown(text: str, role: str = "assistant") -> Values:
+    """Return what MLflow's list of traces shows where inputs or outputs have no text."""
+    return {"messages": [{"role": role, "content": text}]}
+
+
+def tokens(read: int, written: int) -> Values:
+    """Return a call's usage as MLflow counts it."""
     return {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
 
 
 SKY_STREAMED = {
     "request_preview": SKY,
     "response_preview": BECAUSE,
-    "usage": _usage(21, 10),
+    "usage": tokens(21, 10),
     "attributes": {
         "mlflow.spanInputs": {
             "model": "scripted",
@@ -72,8 +79,9 @@ TOLD: list[Values] = [
     {
         "request_preview": SKY,
         "response_preview": BECAUSE,
-        "usage": _usage(40, 10),
+        "usage": tokens(40, 10),
         "attributes": {
+            "ollama.request.keep_alive": "5m",
             "mlflow.spanInputs": {
                 "model": "scripted",
                 "messages": [
@@ -95,7 +103,7 @@ TOLD: list[Values] = [
     {
         "request_preview": SKY,
         "response_preview": "Blue wave wins!",
-        "usage": _usage(21, 12),
+        "usage": tokens(21, 12),
         "attributes": {
             "mlflow.spanInputs": {
                 "model": "scripted",
@@ -109,22 +117,23 @@ TOLD: list[Values] = [
     },
     {
         "request_preview": TIP,
-        "response_preview": json.dumps(choices("stop", content=None, tool_calls=[TOOL_CALL])),
-        "usage": _usage(63, 6),
+        "response_preview": TIP_CALL,
+        "usage": tokens(63, 6),
         "attributes": {
             "mlflow.spanInputs": {
                 "model": "scripted",
                 "messages": [{"role": "user", "content": TIP}],
                 "reasoning_effort": "false",
             },
-            "mlflow.spanOutputs": choices("stop", content=None, tool_calls=[TOOL_CALL]),
+            "mlflow.spanOutputs": choices("stop", content=None, tool_calls=[TOOL_CALL])
+            | shown(TIP_CALL),
             "mlflow.chat.tools": TOOLS,
         },
     },
     {
         "request_preview": TIP,
         "response_preview": "Your tip comes to $41.21.\n",
-        "usage": _usage(142, 8),
+        "usage": tokens(142, 8),
         "attributes": {
             "mlflow.spanInputs": {
                 "model": "scripted",
@@ -142,7 +151,7 @@ TOLD: list[Values] = [
     {
         "request_preview": SKY,
         "response_preview": '{"answer":"","n":1}',
-        "usage": _usage(21, 20),
+        "usage": tokens(21, 20),
         "attributes": {
             "mlflow.spanInputs": {
                 "model": "scripted",
@@ -157,7 +166,7 @@ TOLD: list[Values] = [
     {
         "request_preview": "loop",
         "response_preview": "la lala lalalala lala",
-        "usage": _usage(12, 5),
+        "usage": tokens(12, 5),
         "attributes": {
             "mlflow.spanInputs": {
                 "model": "scripted",
@@ -181,7 +190,7 @@ TOLD: list[Values] = [
     {
         "request_preview": SKY,
         "response_preview": BECAUSE,
-        "usage": _usage(21, 10),
+        "usage": tokens(21, 10),
         "attributes": {
             "mlflow.spanInputs": {
                 "model": "scripted",
@@ -214,43 +223,91 @@ def chat_trace(span: Values, resource: Values, told: Values) -> Values:
         resource: the resource attributes that MLflow keeps as tags.
         told: the previews, the usage, and what MLflow adds to the span's attributes.
     """
-    failed = span["status"][0] == "ERROR"
     usage = told.get("usage")
+    model = span["attributes"]["gen_ai.request.model"]
+    failed = span["status"][0] == "ERROR"
+    stored = stored_span(
+        span["name"],
+        "CHAT_MODEL",
+        span["attributes"] | of_model_call(model, usage) | CONVERSATION | told["attributes"],
+    )
+    if failed:
+        stored |= {"status": span["status"], "events": span["events"]}
+    trace = stored_trace(
+        resource, [stored], (told["request_preview"], told["response_preview"]), usage
+    )
+    return trace | {"state": "ERROR" if failed else "OK"}
+
+
+def stored_trace(
+    resource: Values,
+    spans: list[Values],
+    previews: tuple[str | None, str | None],
+    usage: Values | None,
+) -> Values:
+    """Return a trace that did not fail; it is named as its first span.
+
+    Args:
+        resource: the resource attributes that MLflow keeps as tags.
+        spans: as `stored_span` has them, in the order in which they began.
+        previews: of the request and of the response.
+        usage: the tokens of all spans.
+    """
+    root, *others = spans
+    name = root["name"]
+    named = root["attributes"] | {"mlflow.traceTag.mlflow.traceName": name}
+    counted = {"mlflow.trace.tokenUsage": usage, "mlflow.trace.cost": FREE}
     return {
-        "state": "ERROR" if failed else "OK",
-        "request_preview": told["request_preview"],
-        "response_preview": told["response_preview"],
+        "state": "OK",
+        "request_preview": previews[0],
+        "response_preview": previews[1],
         "tags": {
             "mlflow.artifactLocation": "<artifact location>",
             "mlflow.trace.spansLocation": "TRACKING_STORE",
-            "mlflow.traceName": span["name"],
+            "mlflow.traceName": name,
             **resource,
         },
-        "metadata": {}
-        if usage is None
-        else {"mlflow.trace.tokenUsage": json.dumps(usage), "mlflow.trace.cost": json.dumps(FREE)},
-        "spans": [
-            {
-                "name": span["name"],
-                "parent": None,
-                "type": "CHAT_MODEL",
-                "status": span["status"] if failed else ("OK", ""),
-                "attributes": span["attributes"] | _common(span, usage) | told["attributes"],
-                "events": span["events"],
-            }
-        ],
+        "metadata": {key: json.dumps(value) for key, value in counted.items() if usage},
+        "spans": [root | {"attributes": named}, *others],
     }
 
 
-def _common(span: Values, usage: Values | None) -> Values:
-    counted = {"mlflow.chat.tokenUsage": usage, "mlflow.llm.cost": FREE}
-    return {
-        "mlflow.spanType": "CHAT_MODEL",
+def stored_span(
+    name: str, span_type: str, attributes: Values, *, parent: str | None = None
+) -> Values:
+    """Return a GenAI span that did not fail.
+
+    Args:
+        name: the span's.
+        span_type: MLflow's.
+        attributes: those that it has beside those that every such span has.
+        parent: its parent's name.
+    """
+    every = {
+        "mlflow.spanType": span_type,
         "mlflow.spanLogLevel": 20,
-        "mlflow.message.format": "openai",
-        "mlflow.llm.model": span["attributes"]["gen_ai.request.model"],
-        "mlflow.llm.provider": "ollama",
         "mlflow.traceRequestId": "<trace id>",
-        "mlflow.traceTag.mlflow.traceName": span["name"],
-        **({} if usage is None else counted | DURATIONS),
     }
+    return {
+        "name": name,
+        "parent": parent,
+        "type": span_type,
+        "status": ("OK", ""),
+        "attributes": every | attributes,
+        "events": [],
+    }
+
+
+CONVERSATION = {"mlflow.message.format": "openai"}
+
+
+def of_model_call(model: str, usage: Values | None) -> Values:
+    """Return what MLflow's attributes say of every call of a model.
+
+    Args:
+        model: the model asked.
+        usage: the tokens, of a call that came to its end.
+    """
+    counted = {"mlflow.chat.tokenUsage": usage, "mlflow.llm.cost": FREE, **DURATIONS}
+    asked = {"mlflow.llm.model": model, "mlflow.llm.provider": "ollama"}
+    return asked | (counted if usage else {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from .expected_traces import DURATIONS
 from .servers import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlflow import MlflowClient
     from mlflow.entities import Span, SpanEvent, Trace
 
@@ -48,30 +51,48 @@ def stored_traces(tracking_uri: str, experiment: str, count: int) -> list[dict[s
 
 
 def finished_traces(tracking_uri: str, experiment: str, count: int) -> list[Trace]:
-    """Wait until an experiment holds so many finished traces; return them, oldest first.
+    """Wait until an experiment holds just so many traces, all finished; return them, oldest first.
 
     Raises:
-        TimeoutError: they did not come.
+        TimeoutError: they did not come, or did not finish.
+        AssertionError: there are more.
     """
-    found: list[Trace] = []
-
-    def complete() -> bool:
-        found[:] = _finished(client, experiment)
-        return len(found) >= count
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what MLflow's own store warns of is no affair of ours
         client = _client(tracking_uri)
-        wait_until(complete, f"{count} traces in {experiment!r} of {tracking_uri}", STORE_LIMIT)
-    return sorted(found, key=_start)
+        traces = exactly(
+            count,
+            lambda: _found(client, experiment),
+            lambda trace: str(trace.info.state),
+            f"traces in {experiment!r} of {tracking_uri}",
+        )
+    return sorted(traces, key=_start)
 
 
-def _finished(client: MlflowClient, name: str) -> list[Trace]:
+def exactly(
+    count: int, read: Callable[[], list[Any]], state: Callable[[Any], str], what: str
+) -> list[Any]:
+    """Read until there are so many traces and none is in progress.
+
+    Raises:
+        TimeoutError: they did not come, or did not finish.
+        AssertionError: there are more.
+    """
+    found: list[Any] = []
+
+    def settled() -> bool:
+        found[:] = read()
+        return len(found) >= count and all(state(trace) != "IN_PROGRESS" for trace in found)
+
+    wait_until(settled, f"{count} {what}", STORE_LIMIT)
+    if len(found) > count:
+        raise AssertionError(f"{len(found)} instead of {count} {what}")
+    return found
+
+
+def _found(client: MlflowClient, name: str) -> list[Trace]:
     experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        return []
-    traces = client.search_traces(locations=[experiment.experiment_id])
-    return [trace for trace in traces if trace.info.state != "IN_PROGRESS"]
+    return [] if experiment is None else client.search_traces(locations=[experiment.experiment_id])
 
 
 def _start(trace: Trace) -> int:
@@ -118,6 +139,24 @@ def texts_read(value: Any) -> Any:
         return {key: texts_read(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [texts_read(item) for item in value]
-    if isinstance(value, str) and value[:1] in {"{", "["}:
-        return {"JSON text": texts_read(json.loads(value))}
-    return value
+    if not isinstance(value, str):
+        return value
+    read = _read(value)
+    return _OBJECT.sub(_in_order, value) if read is None else {"JSON text": texts_read(read)}
+
+
+_OBJECT = re.compile(r"\{[^{}]*\}")
+
+
+def _in_order(found: re.Match[str]) -> str:
+    """Put a JSON object in the middle of a text in order."""
+    read = _read(found[0])
+    return found[0] if read is None else json.dumps(read, sort_keys=True)
+
+
+def _read(text: str) -> dict[str, Any] | list[Any] | None:
+    try:
+        read = json.loads(text)
+    except ValueError:
+        return None
+    return read if isinstance(read, dict | list) else None
