@@ -12,6 +12,7 @@ from .expected_spans import TOOL_CALL as ASKED_FOR
 from .expected_spans import TOOLS as DEFINED
 from .expected_traces import (
     CONVERSATION,
+    DURATIONS,
     TIP_CALL,
     TOOL_CALL,
     TOOLS,
@@ -64,6 +65,13 @@ CITY = {
 }
 TYPES = {"chat": "CHAT_MODEL", "text_completion": "LLM", "embeddings": "EMBEDDING"}
 MODELS = {"chat": "scripted", "text_completion": "scripted", "embeddings": "embedder"}
+# An embedding is not generated: there is nothing to evaluate after the prompt.
+MEASURED = {"chat": DURATIONS, "text_completion": DURATIONS} | {
+    "embeddings": {
+        name: DURATIONS[name]
+        for name in ("ollama.response.total_duration", "ollama.response.load_duration")
+    }
+}
 STREAMED = {
     "gen_ai.request.stream": True,
     "gen_ai.response.time_to_first_chunk": "<seconds>",
@@ -658,6 +666,6 @@ def _model_call(
         "server.address": "127.0.0.1",
         "server.port": port,
         **{name: count for name, count in told.items() if count is not None},
-        **of_model_call(model, usage),
+        **of_model_call(model, usage, MEASURED[operation]),
     }
     return stored_span(f"{operation} {model}", TYPES[operation], every | attributes, parent=parent)

@@ -301,13 +301,14 @@ def stored_span(
 CONVERSATION = {"mlflow.message.format": "openai"}
 
 
-def of_model_call(model: str, usage: Values | None) -> Values:
-    """Return what MLflow's attributes say of every call of a model.
+def of_model_call(model: str, usage: Values | None, durations: Values = DURATIONS) -> Values:
+    """Return what is said to MLflow of every call of a model, whatever it said.
 
     Args:
         model: the model asked.
         usage: the tokens, of a call that came to its end.
+        durations: what the server measures of such a call.
     """
-    counted = {"mlflow.chat.tokenUsage": usage, "mlflow.llm.cost": FREE, **DURATIONS}
+    counted = {"mlflow.chat.tokenUsage": usage, "mlflow.llm.cost": FREE, **durations}
     asked = {"mlflow.llm.model": model, "mlflow.llm.provider": "ollama"}
     return asked | (counted if usage else {})

@@ -19,6 +19,7 @@ from .applications import (
 )
 from .expected_traces import LAUNCHED, RESOURCE, conversation
 from .stored import create_experiment, stored_traces, texts_read
+from .stored_rest import traces_over_rest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +48,22 @@ class World:
 
 @dataclass(frozen=True)
 class Arrived:
-    """What came of the application, and what it left in MLflow."""
+    """What came of the application, and what each reader finds of it in MLflow."""
 
     ended: Ended
-    traces: list[dict[str, Any]]
+    traces: dict[str, list[dict[str, Any]]]
     resource: dict[str, str]
+
+
+def arrived_at(
+    tracking_uri: str, experiment: str, ended: Ended, resource: dict[str, str]
+) -> Arrived:
+    """Read what arrived: through MLflow's client, and over REST where there is a server."""
+    readers = {"client": stored_traces}
+    if tracking_uri.startswith("http"):
+        readers["REST"] = traces_over_rest
+    place = (tracking_uri, experiment, len(CALLS))
+    return Arrived(ended, {name: read(*place) for name, read in readers.items()}, resource)
 
 
 def zero_code_over_http(world: World) -> Arrived:
@@ -71,7 +83,7 @@ def zero_code(world: World, tracking_uri: str, experiment: str) -> Arrived:
         MLFLOW_EXPERIMENT_NAME=experiment,
         **QUIET,
     )
-    return Arrived(ended, stored_traces(tracking_uri, experiment, len(CALLS)), LAUNCHED)
+    return arrived_at(tracking_uri, experiment, ended, LAUNCHED)
 
 
 def exporter_class_to_sqlite(world: World) -> Arrived:
@@ -82,7 +94,7 @@ def exporter_class_to_sqlite(world: World) -> Arrived:
         MLFLOW_EXPERIMENT_NAME=experiment,
         **QUIET,
     )
-    return Arrived(ended, stored_traces(store, experiment, len(CALLS)), RESOURCE)
+    return arrived_at(store, experiment, ended, RESOURCE)
 
 
 def sqlite_in(world: World) -> str:
@@ -108,7 +120,7 @@ def through_collector(world: World, protocol: str, experiment: str) -> Arrived:
         OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
         **QUIET,
     )
-    return Arrived(ended, stored_traces(world.mlflow, experiment, len(CALLS)), LAUNCHED)
+    return arrived_at(world.mlflow, experiment, ended, LAUNCHED)
 
 
 ROADS = (
@@ -147,7 +159,8 @@ def test_a_call_is_stored_whole(arrived: Arrived, world: World, number: int) -> 
     """State, previews, tags, tokens, cost, span, type, status, attributes and events."""
     port = urlsplit(world.ollama).port
     expected = conversation(port, arrived.resource)[number]
-    assert texts_read(arrived.traces[number]) == texts_read(expected)
+    found = {reader: texts_read(traces[number]) for reader, traces in arrived.traces.items()}
+    assert found == dict.fromkeys(arrived.traces, texts_read(expected))
 
 
 def test_other_spans_keep_their_place(world: World) -> None:
