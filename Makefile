@@ -9,7 +9,7 @@ HAS_UV = $(shell test -x $(BIN)/uv && echo yes)
 INSTALL = $(if $(HAS_UV),$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install) --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test live counterparts wheel versions lint types build docs-tables bench clean
+.PHONY: help demo test live counterparts wheel versions sdk lint types build docs-tables bench clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -31,6 +31,9 @@ wheel: build $(VENV)/.test ## The built wheel and sdist, in clean environments
 
 versions: $(VENV)/.test ## The fast tests on the oldest and newest supported versions (needs uv)
 	$(BIN)/python tests/run_versions.py
+
+sdk: $(VENV)/.test ## The SDK's own tests, with and without us (needs uv)
+	$(BIN)/python tests/sdk_suite.py
 
 lint: $(VENV)/.lint ## Style and formatting
 	$(BIN)/ruff check .
@@ -71,6 +74,9 @@ $(VENV)/.live: $(VENV)/.test
 	@$(INSTALL) --group live
 	@touch $@
 
-$(VENV)/.lint: $(VENV)/.test
+$(VENV)/.sdk: $(VENV)/.test ## The SDK's own tests, with and without us (needs uv)
+	$(BIN)/python tests/sdk_suite.py
+
+lint: $(VENV)/.test
 	@$(INSTALL) --group lint
 	@touch $@

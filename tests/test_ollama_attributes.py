@@ -29,6 +29,8 @@ class Sink:
 
     def deliver(self, request: Any) -> None: ...
 
+    def link(self, trace_ids: Any, run_id: str) -> None: ...
+
     def shutdown(self) -> None: ...
 
 
@@ -39,7 +41,11 @@ def own(span: dict[str, Any]) -> dict[str, Any]:
 def expected(name: str) -> dict[str, Any]:
     exchange = EXCHANGES[name]
     sent = exchange.request.get("keep_alive")
-    return ({} if sent is None else {"ollama.request.keep_alive": sent}) | {
+    texts = exchange.request.get("input", exchange.request.get("prompt"))
+    told: dict[str, Any] = {} if sent is None else {"ollama.request.keep_alive": sent}
+    if "embed" in name:
+        told["ollama.request.input"] = (texts,)
+    return told | {
         f"ollama.response.{kind}_duration": exchange.lines[-1][f"{kind}_duration"] / 1e9
         for kind in TIMES[name]
     }
@@ -181,6 +187,27 @@ def test_a_span_of_another_provider_is_not_touched(instrument: Instrument) -> No
     assert dict(recording.spans[1].attributes or {}) == {}
 
 
+@pytest.mark.parametrize(
+    ("capture", "told"),
+    [
+        ("SPAN_ONLY", ("one", "two")),
+        ("SPAN_AND_EVENT", ("one", "two")),
+        ("EVENT_ONLY", None),
+        ("NO_CONTENT", None),
+    ],
+)
+def test_the_texts_of_an_embedding_are_content(
+    capture: str, told: tuple[str, ...] | None, instrument: Instrument
+) -> None:
+    """On the span where content is wanted on spans, and nowhere else."""
+    recording = instrument(capture, ollama_attributes=True)
+
+    EXCHANGES["embed_many"].client().embed("embedder", ["one", "two"])
+
+    assert own(recording.span).get("ollama.request.input") == told
+    assert "one" not in "".join(str(each) for each in recording.logs.get_finished_logs())
+
+
 def test_strange_durations_are_left_out() -> None:
     """What is no number is no duration."""
     strange = ollama.ChatResponse.model_construct(total_duration="long", eval_duration=True)
@@ -195,5 +222,6 @@ def test_the_registry_describes_every_attribute() -> None:
 
     told = {name: "string" for name, _ in _ollama_attributes.REQUEST.values()}
     told |= {name: "double" for name, _ in _ollama_attributes.RESPONSE.values()}
+    told |= {_ollama_attributes.INPUT: "string[]"}
     assert described == told
     assert all({"brief", "examples", "stability"} <= set(each) for each in group["attributes"])

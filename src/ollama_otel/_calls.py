@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry.context import get_current
 from opentelemetry.util.genai.types import Error
 
+from ollama_otel import _doors
 from ollama_otel._exceptions import record_exception
 from ollama_otel._extract import error_type, exception_message, request_model
 from ollama_otel._internal_errors import Guard, report
@@ -29,6 +30,7 @@ _READING_REQUEST: Final = Guard("reading a request")
 _READING_REQUEST_CONTENT: Final = Guard("reading the content of a request")
 _READING_ANSWER: Final = Guard(READING_ANSWER)
 _READING_ANSWER_CONTENT: Final = Guard("reading the content of an answer")
+_TAKING_NOTES: Final = Guard("noting what MLflow wants to know of a call")
 _READING_MORE: Final = Guard("reading what Ollama tells beyond the conventions")
 _RECORDING_EXCEPTION: Final = Guard("recording the exception of a call")
 _ENDING: Final = Guard("ending the telemetry of a call")
@@ -131,6 +133,9 @@ class Call:
         self._keeps_content = telemetry.wants_content(invocation)
         self._times_chunks = telemetry.measures()
         self._answer = operation.answer(body, keep_content=self._keeps_content)
+        if _doors.mlflow:
+            with _TAKING_NOTES:
+                invocation.attributes.update(_doors.notes())
         with _READING_REQUEST:
             self._set(operation.request(body))
         if self._keeps_content:
@@ -139,6 +144,8 @@ class Call:
         if self._tells_more:
             with _READING_MORE:
                 invocation.attributes.update(request_attributes(body))
+                if telemetry.keeps_content_on_spans:
+                    invocation.attributes.update(operation.own_content(body))
 
     def _set(self, fields: dict[str, Any]) -> None:
         for name, value in fields.items():

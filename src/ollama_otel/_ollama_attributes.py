@@ -41,6 +41,23 @@ RESPONSE: Final[Mapping[str, tuple[str, Reader]]] = {
 """The same for the last chunk of the answer, which gives durations in nanoseconds."""
 
 
+INPUT: Final = "ollama.request.input"
+"""The texts of an embedding: content, for which the conventions have no name."""
+
+
+def embedded_texts(body: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the attribute with the texts that a request wants embedded.
+
+    Args:
+        body: the JSON body of an embed request, or of the older embeddings.
+    """
+    texts = body.get("input", body.get("prompt"))
+    texts = [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, list | tuple):
+        return {}
+    return {INPUT: [utf8(text) for text in texts if isinstance(text, str)]}
+
+
 def request_attributes(body: Mapping[str, Any]) -> dict[str, float | str]:
     """Return the ``ollama.*`` attributes of a request.
 

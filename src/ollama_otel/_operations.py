@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ollama_otel import _extract
+from ollama_otel._ollama_attributes import embedded_texts
 from ollama_otel._spans import SpanInvocation
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Operation:
         request: reads the request's attributes apart from content.
         request_content: reads the request's content.
         answer: the fold over the answer.
+        own_content: reads content for which the conventions have no name, as span attributes.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Operation:
     request: Callable[[_extract.Body], _extract.Fields]
     request_content: Callable[[_extract.Body], _extract.Fields]
     answer: type[Answer]
+    own_content: Callable[[_extract.Body], _extract.Fields] = _extract.no_content
 
 
 def _start(
@@ -106,6 +109,7 @@ _EMBED: Final = Operation(
     request=_extract.embed_request,
     request_content=_extract.no_content,
     answer=_extract.EmbedAnswer,
+    own_content=embedded_texts,
 )
 
 OPERATIONS: Final[Mapping[str, Operation]] = {

@@ -44,6 +44,7 @@ SCOPE: Final = "ollama_otel"
 OLLAMA_ATTRIBUTES: Final = "OLLAMA_OTEL_ATTRIBUTES"
 """Environment variable: whether spans tell ``ollama.*`` too, ``true`` or ``false``."""
 
+_ON_SPANS: Final = (ContentCapturingMode.SPAN_ONLY, ContentCapturingMode.SPAN_AND_EVENT)
 _WITH_EVENTS: Final = (ContentCapturingMode.EVENT_ONLY, ContentCapturingMode.SPAN_AND_EVENT)
 
 
@@ -53,6 +54,7 @@ class Telemetry:
     Attributes:
         tracer: makes the spans of calls that are recorded by their span alone.
         captures_content: whether content is wanted at all.
+        keeps_content_on_spans: whether it is wanted on spans.
         closed: whether the instrumentation was taken off.
 
     Args:
@@ -88,6 +90,7 @@ class Telemetry:
         mode = get_content_capturing_mode()
         has_hook = completion_hook is not None
         self.captures_content: Final = has_hook or mode is not ContentCapturingMode.NO_CONTENT
+        self.keeps_content_on_spans: Final = mode in _ON_SPANS
         # util-genai serialises content even where the only reader is a span that nobody records.
         self._only_spans_hold_content = not has_hook and mode is ContentCapturingMode.SPAN_ONLY
         events = _said(OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT)

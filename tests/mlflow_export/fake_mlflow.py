@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from typing_extensions import Self
 
 API = "/api/2.0/mlflow/experiments"
+LINK = "/api/2.0/mlflow/traces/link-to-run"
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class FakeMlflow:
             return self.script.pop(0)
         if request.path == "/v1/traces":
             return Answer()
+        if request.path == LINK:
+            return Answer.json({})
         if request.path == f"{API}/get-by-name":
             return self._find(request.query["experiment_name"][0])
         if request.path == f"{API}/create":

@@ -34,6 +34,7 @@ from mlflow_export.stored import traces
 from ollama_otel import _internal_errors
 from ollama_otel.mlflow import MlflowOtlpSpanExporter, MlflowSpanExporter, exporter
 from ollama_otel.mlflow._server import Server
+from ollama_otel.mlflow._spans import translate_span
 from ollama_otel.mlflow.sinks import DeliveryError, OtlpHttpSink, StoreSink
 
 SUCCESS = SpanExportResult.SUCCESS
@@ -48,6 +49,13 @@ class KeptSink:
         self.delivered: list[tuple[str, dict[str, Any]]] = []
         self.instrumented: list[bool] = []
         self.closed = 0
+        self.linked: list[tuple[str, list[str]]] = []
+
+    def link(self, trace_ids: Sequence[str], run_id: str) -> None:
+        """Keep runs and their traces, or fail as told."""
+        if run_id == "unknown":
+            raise DeliveryError("no such run", retryable=False, kind="status 404")
+        self.linked.append((run_id, list(trace_ids)))
 
     def deliver(self, request: ExportTraceServiceRequest) -> None:
         """Keep names and attributes."""
@@ -200,7 +208,7 @@ def test_a_forked_worker_keeps_the_place_that_was_given(
     [
         ("foo://bar", "no spans can be delivered: MLFLOW_TRACKING_URI (tracking_uri) is"),
         ("./mlruns", "MLflow keeps no spans in folders"),
-        ("databricks", "Databricks is not supported yet"),
+        ("databricks-uc", "names a model registry"),
     ],
 )
 def test_a_wrong_setting_is_said_at_the_start_and_the_application_goes_on(
@@ -304,12 +312,12 @@ def test_a_span_that_cannot_be_translated_is_sent_as_it_is(
     genai: GenAi, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Better untranslated than lost; the others of its batch are translated."""
-    translate = exporter.translate_span
+    translate = translate_span
 
-    def faulty(span: ReadableSpan, **options: Any) -> ReadableSpan:
+    def faulty(span: ReadableSpan, *wishes: Any) -> ReadableSpan:
         if span.name == "chat bad":
             raise RuntimeError("bug")
-        return translate(span, **options)
+        return translate(span, *wishes)
 
     monkeypatch.setattr(exporter, "translate_span", faulty)
     sink = KeptSink()
@@ -352,7 +360,10 @@ def test_half_a_character_takes_no_other_span_with_it(
     assert exporting.export(spans) is SUCCESS
     exporting.shutdown()
 
-    assert [request.spans for request in server.requests] == [["chat llama3.2", "half ?"]]
+    assert [request.spans for request in server.requests] == [
+        ["chat llama3.2", "half ?"],
+        ["[not exported]"],  # for the parent
+    ]
 
 
 def test_half_a_character_is_replaced_and_the_rest_stays(genai: GenAi) -> None:

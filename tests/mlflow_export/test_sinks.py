@@ -85,10 +85,8 @@ def test_a_tracking_uri_names_its_sink(uri: str, kind: type) -> None:
         ("./mlruns", "use a database (sqlite:///mlflow.db"),
         ("file:///srv/mlruns", "use a database (sqlite:///mlflow.db"),
         ("C:\\mlruns", "use a database (sqlite:///mlflow.db"),
-        ("databricks", "Databricks is not supported yet"),
-        ("databricks://profile", "Databricks is not supported yet"),
-        ("databricks-uc", "Databricks is not supported yet"),
-        ("uc:http://localhost", "Databricks is not supported yet"),
+        ("databricks-uc", "names a model registry"),
+        ("uc:http://localhost", "names a model registry"),
         ("gopher://user:secret@host/x", "nothing is known of 'gopher'"),
     ],
 )
@@ -99,7 +97,7 @@ def test_a_tracking_uri_that_cannot_work_is_refused_with_the_cure(uri: str, word
 
     message = str(caught.value)
     assert words in message
-    assert message.endswith("http://, https://, sqlite://, postgresql://, mysql://, mssql://")
+    assert message.endswith("sqlite://, postgresql://, mysql://, mssql://, databricks://")
     assert "secret" not in message
     assert (caught.value.retryable, caught.value.kind) == (False, "configuration")
 

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from mlflow_export.genai import GenAi
-from ollama_otel.mlflow.exporter import translate_span
+from ollama_otel.mlflow._spans import translate_span
 
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "llama3.2"}
 PARENT = SpanContext(trace_id=1, span_id=2, is_remote=False)

@@ -29,7 +29,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from mlflow_export.genai import ANSWER, QUESTION, GenAi
 from mlflow_export.stored import traces
 from ollama_otel.mlflow import _database
-from ollama_otel.mlflow.exporter import translate_span
+from ollama_otel.mlflow._spans import translate_span
 from ollama_otel.mlflow.sinks import DeliveryError, ExperimentChoice, StoreSink
 
 FREE = {"input_cost": 0.0, "output_cost": 0.0, "total_cost": 0.0}

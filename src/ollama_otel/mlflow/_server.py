@@ -8,6 +8,7 @@ call, as MLflow does: a renewed token counts from then on. So is MLFLOW_HTTP_REQ
 import math
 import os
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 import requests
@@ -64,9 +65,16 @@ class Server:
     Args:
         tracking_uri: its address, as in MLFLOW_TRACKING_URI.
         timeout: seconds that one answer may take; by default MLFLOW_HTTP_REQUEST_TIMEOUT, or 60.
+        credentials: returns who we are, for every request anew; by default MLflow's variables.
     """
 
-    def __init__(self, tracking_uri: str, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        tracking_uri: str,
+        timeout: float | None = None,
+        credentials: Callable[[], AuthBase | None] | None = None,
+    ) -> None:
+        self._credentials = credentials or _credentials
         self._base = tracking_uri.rstrip("/")
         self._shown = redacted(self._base)
         self._timeout = timeout
@@ -113,7 +121,7 @@ class Server:
         asked = error.retry_after if isinstance(error, RefusedError) else None
         return self._closing.wait(min(max(wait, asked or 0), _LONGEST_WAIT_SECONDS))
 
-    def json(self, method: str, path: str, **parameters: str) -> dict[str, Any]:
+    def json(self, method: str, path: str, **parameters: object) -> dict[str, Any]:
         """Send one request of MLflow's REST API and return what the answer says.
 
         Args:
@@ -143,7 +151,7 @@ class Server:
             answer = self._connection().request(
                 method,
                 self._base + path,
-                auth=_credentials(),
+                auth=self._credentials(),
                 # Credentials stay with the host that they were given for.
                 allow_redirects=False,
                 timeout=(min(_CONNECT_SECONDS, timeout), timeout),
@@ -239,7 +247,7 @@ def _seconds(text: str | None) -> float | None:
     return float(text) if text and text.strip().isdecimal() else None
 
 
-class _Bearer(AuthBase):
+class Bearer(AuthBase):
     """A token. As an auth object it keeps ``requests`` from taking a ~/.netrc entry instead."""
 
     def __init__(self, token: str) -> None:
@@ -257,7 +265,7 @@ def _credentials() -> AuthBase | None:
         return HTTPBasicAuth(user.encode(), password.encode())
     # A token that was read from a file often ends with its line.
     token = os.environ.get("MLFLOW_TRACKING_TOKEN", "").strip()
-    return _Bearer(token) if token else None
+    return Bearer(token) if token else None
 
 
 def _tls() -> dict[str, Any]:

@@ -15,20 +15,20 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import Status, StatusCode
 
 from ollama_otel import _doors
 from ollama_otel._internal_errors import Warnings, report
-from ollama_otel._text import utf8
 from ollama_otel.mlflow._errors import misconfigured, redacted
+from ollama_otel.mlflow._runs import RUN, active_run_id, traces_of_runs
+from ollama_otel.mlflow._spans import Wishes, storable, translate_span
+from ollama_otel.mlflow._stand_ins import StandIns
 from ollama_otel.mlflow.sinks import (
     DeliveryError,
     ExperimentChoice,
@@ -37,15 +37,7 @@ from ollama_otel.mlflow.sinks import (
     sink_for,
     tracking_uri_from_settings,
 )
-from ollama_otel.mlflow.translation import (
-    FREE_PROVIDERS,
-    exception_attributes,
-    is_genai,
-    refused_attributes,
-    root_attributes,
-    translate_attributes,
-    translate_name,
-)
+from ollama_otel.mlflow.translation import FREE_PROVIDERS, refused_attributes
 
 if TYPE_CHECKING:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -63,124 +55,6 @@ _MUST_BE: Final = {
 _logger = logging.getLogger(__name__)
 
 
-# Translation of whole spans -----------------------------------------------------------------
-
-
-def translate_span(
-    span: ReadableSpan, *, free_providers: Collection[str] = FREE_PROVIDERS
-) -> ReadableSpan:
-    """Return a span as MLflow reads it best.
-
-    A GenAI span gets MLflow's attributes, a tool's span the tool's name, a success the status OK,
-    a failure the event that shows it in red. The first span of a trace, of whatever kind, gives
-    the trace its name. Every other span is returned as it is.
-
-    Args:
-        span: a finished span.
-        free_providers: values of ``gen_ai.provider.name`` whose models cost nothing per token.
-    """
-    attributes = span.attributes or {}
-    translated = translate_attributes(attributes, free_providers=free_providers)
-    name = translate_name(span.name, attributes)
-    if span.parent is None:
-        translated = {**translated, **root_attributes(name, attributes)}
-    if translated is attributes and name == span.name:
-        return span
-    status, events = _outcome(span) if is_genai(attributes) else (span.status, span.events)
-    return _like(span, name=name, attributes=translated, status=status, events=events)
-
-
-def _like(span: ReadableSpan, **changes: Any) -> ReadableSpan:
-    """Return the same span with other values in some places."""
-    same = {
-        "name": span.name,
-        "context": span.context,
-        "parent": span.parent,
-        "resource": span.resource,
-        "attributes": span.attributes,
-        "events": span.events,
-        "links": span.links,
-        "kind": span.kind,
-        "status": span.status,
-        "start_time": span.start_time,
-        "end_time": span.end_time,
-        "instrumentation_scope": span.instrumentation_scope,
-    }
-    return _Changed(span, **{**same, **changes})
-
-
-class _Changed(ReadableSpan):
-    """A span that another one became; what the SDK had left out of that, it lacks too."""
-
-    def __init__(self, original: ReadableSpan, **parts: Any) -> None:
-        super().__init__(**parts)
-        self._original = original
-
-    @property
-    def dropped_attributes(self) -> int:
-        return self._original.dropped_attributes
-
-    @property
-    def dropped_events(self) -> int:
-        return self._original.dropped_events
-
-    @property
-    def dropped_links(self) -> int:
-        return self._original.dropped_links
-
-
-def _storable(span: ReadableSpan) -> ReadableSpan:
-    """Return a span whose parts beside the attributes OTLP can carry and MLflow can store.
-
-    The OTLP encoder fails over a lone surrogate in a name or a status, and MLflow over bytes in a
-    resource; either would cost the whole batch.
-    """
-    description = span.status.description
-    texts = [span.name, description or "", *(event.name for event in span.events)]
-    texts += [
-        value
-        for event in span.events
-        for value in (event.attributes or {}).values()
-        if isinstance(value, str)
-    ]
-    if any(utf8(text) != text for text in texts):
-        span = _like(
-            span,
-            name=utf8(span.name),
-            status=Status(span.status.status_code, description and utf8(description)),
-            events=[_storable_event(event) for event in span.events],
-        )
-    resource = span.resource.attributes
-    if not any(isinstance(value, bytes) for value in resource.values()):
-        return span
-    plain = {
-        name: value.decode(errors="replace") if isinstance(value, bytes) else value
-        for name, value in resource.items()
-    }
-    return _like(span, resource=Resource(plain, span.resource.schema_url))
-
-
-def _storable_event(event: Event) -> Event:
-    attributes = {
-        name: utf8(value) if isinstance(value, str) else value
-        for name, value in (event.attributes or {}).items()
-    }
-    return Event(utf8(event.name), attributes, event.timestamp)
-
-
-def _outcome(span: ReadableSpan) -> tuple[Status, Sequence[Event]]:
-    """Return OK for what did not fail; a failure with the event from which MLflow shows it."""
-    attributes = span.attributes or {}
-    failed = span.status.status_code is StatusCode.ERROR or "error.type" in attributes
-    if not failed:
-        return Status(StatusCode.OK), span.events
-    event = exception_attributes(attributes, span.status.description)
-    status = Status(StatusCode.ERROR, event["exception.message"])
-    if any(seen.name == "exception" for seen in span.events):
-        return status, span.events
-    return status, [*span.events, Event("exception", event, span.end_time)]
-
-
 # Exporters ----------------------------------------------------------------------------------
 
 
@@ -191,8 +65,8 @@ class _TranslatingExporter(SpanExporter, ABC):
     the last one, at the shutdown.
     """
 
-    def __init__(self, free_providers: Collection[str]) -> None:
-        self._free_providers = frozenset(free_providers)
+    def __init__(self, wishes: Wishes) -> None:
+        self._wishes = wishes
         self._shut_down = False
         self._begin()
         _doors.mlflow.add(self)
@@ -205,6 +79,11 @@ class _TranslatingExporter(SpanExporter, ABC):
         self._lost = 0
         self._foretold = False
         self._on_the_way: dict[object, int] = {}
+        self._stand_ins = StandIns()
+
+    def notes(self) -> Mapping[str, str]:
+        """Return what spans have to note for MLflow when a call is made."""
+        return {}
 
     def _begin_anew_after_a_fork(self) -> None:
         """Leave to the parent what is the parent's: its losses, its locks, its connections."""
@@ -228,7 +107,9 @@ class _TranslatingExporter(SpanExporter, ABC):
         self._on_the_way[batch] = len(spans)
         try:
             with suppress_instrumentation():
-                result = self._deliver([self._prepare(span) for span in spans])
+                prepared = [self._prepare(span) for span in spans]
+                self._stand_ins.note(prepared)
+                result = self._deliver(prepared + self._stand_ins.due())
         except DeliveryError as error:
             self._lose(self._on_the_way.pop(batch, 0), error.kind, str(error))
         except Exception as error:  # noqa: BLE001  (the application must not feel our faults)
@@ -253,7 +134,7 @@ class _TranslatingExporter(SpanExporter, ABC):
             self._warn_of_loss(kind, f"undelivered spans: {count}; {reason}", count=count)
 
     def _prepare(self, span: ReadableSpan) -> ReadableSpan:
-        for change in (self._translate, _storable):
+        for change in (self._translate, storable):
             try:
                 span = change(span)
             except Exception as error:  # noqa: BLE001, PERF203  (better an odd span than none)
@@ -264,7 +145,7 @@ class _TranslatingExporter(SpanExporter, ABC):
         for name, kept in refused_attributes(span.attributes or {}).items():
             done = f"left out: it must be {_MUST_BE[name]}" if kept is None else "cut"
             self._warn(name, f"{name} of a span is what MLflow does not take, and was {done}")
-        return translate_span(span, free_providers=self._free_providers)
+        return translate_span(span, self._wishes)
 
     @abstractmethod
     def _deliver(self, spans: Sequence[ReadableSpan]) -> SpanExportResult: ...
@@ -275,8 +156,22 @@ class _TranslatingExporter(SpanExporter, ABC):
         first_time, self._shut_down = not self._shut_down, True
         _doors.mlflow.discard(self)
         if first_time:
+            self._deliver_stand_ins()
             self._say_last_words()
         self._close()
+
+    def _deliver_stand_ins(self) -> None:
+        """Complete the traces whose first span will not come any more, where that may succeed."""
+        stand_ins = self._stand_ins.due(everything=True)
+        if not stand_ins or self._lost:
+            return
+        try:
+            with suppress_instrumentation():
+                self._deliver(stand_ins)
+        except DeliveryError as error:
+            self._warn(error.kind, f"traces that stay in progress: {len(stand_ins)}; {error}")
+        except Exception as error:  # noqa: BLE001  (the application must not feel our faults)
+            report("completing traces in MLflow", error)
 
     def _say_last_words(self) -> None:
         """Tell the losses that nobody could tell later: the process may be about to end."""
@@ -319,29 +214,48 @@ class MlflowSpanExporter(_TranslatingExporter):
         experiment_name: the experiment that receives them, created when it does not exist; by
             default MLFLOW_EXPERIMENT_NAME.
         experiment_id: the experiment's id instead; by default MLFLOW_EXPERIMENT_ID.
+        run_id: the run that the traces belong to; by default the one that is active where a call
+            is made, else MLFLOW_RUN_ID.
+        tags: tags for every trace.
+        timeout: seconds that one request to a server may take; by default
+            MLFLOW_HTTP_REQUEST_TIMEOUT, or 60.
         sink: a place of your own, instead of what the settings name.
         free_providers: values of ``gen_ai.provider.name`` whose models cost nothing per token;
             MLflow prices the others.
+        remote_parents: whether a span whose parent is in another process stays below it. Say so
+            where that process sends its spans to the same MLflow; else the trace would never end
+            there, so such a span becomes the first of its trace.
 
     Example:
         >>> provider = TracerProvider()
         >>> provider.add_span_processor(BatchSpanProcessor(MlflowSpanExporter()))
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (each is an option of its own)
         self,
         tracking_uri: str | None = None,
         *,
         experiment_name: str | None = None,
         experiment_id: str | None = None,
+        run_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        timeout: float | None = None,
         sink: SpanSink | None = None,
         free_providers: Collection[str] = FREE_PROVIDERS,
+        remote_parents: bool = False,
     ) -> None:
         self._tracking_uri = tracking_uri
         self._experiment = (experiment_name, experiment_id)
+        self._run_id = run_id
+        self._timeout = timeout
         self._given_sink = sink
-        super().__init__(free_providers)
+        super().__init__(Wishes(frozenset(free_providers), dict(tags or {}), remote_parents))
         self._check_settings()
+
+    def notes(self) -> Mapping[str, str]:
+        """Note the run that is active where a call is made."""
+        run_id = None if self._run_id else active_run_id()
+        return {RUN: run_id} if run_id else {}
 
     def _begin(self) -> None:
         """Start without a sink of our own too, and with a lock that nobody holds."""
@@ -362,14 +276,30 @@ class MlflowSpanExporter(_TranslatingExporter):
             report("checking MLFLOW_TRACKING_URI", error)
 
     def _deliver(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self._find_sink().deliver(_encode(spans))
+        sink = self._find_sink()
+        sink.deliver(_encode(spans))
+        self._link(sink, spans)
         return SpanExportResult.SUCCESS
+
+    def _link(self, sink: SpanSink, spans: Sequence[ReadableSpan]) -> None:
+        """Link the traces, which are stored by now, to their runs."""
+        for run_id, traces in traces_of_runs(
+            spans, self._run_id or os.environ.get("MLFLOW_RUN_ID") or None
+        ):
+            try:
+                sink.link(traces, run_id)
+            except DeliveryError as error:  # noqa: PERF203  (the next run may well be found)
+                self._warn(
+                    f"run: {error.kind}",
+                    f"traces not linked to run {run_id}: {len(traces)}; {error}",
+                )
 
     def _find_sink(self) -> SpanSink:
         with self._lock:
             if self._sink is None:
                 uri = tracking_uri_from_settings(self._tracking_uri)
-                self._sink = sink_for(uri, ExperimentChoice.from_settings(*self._experiment))
+                experiment = ExperimentChoice.from_settings(*self._experiment)
+                self._sink = sink_for(uri, experiment, timeout=self._timeout)
             return self._sink
 
     def _place(self) -> str:
@@ -437,16 +367,20 @@ class MlflowOtlpSpanExporter(_TranslatingExporter):
     Args:
         exporter: the exporter that sends; by default the one that
             OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL names, grpc if none.
+        tags: tags for every trace.
         free_providers: values of ``gen_ai.provider.name`` whose models cost nothing per token.
+        remote_parents: as for ``MlflowSpanExporter``.
     """
 
     def __init__(
         self,
         exporter: SpanExporter | None = None,
         *,
+        tags: Mapping[str, str] | None = None,
         free_providers: Collection[str] = FREE_PROVIDERS,
+        remote_parents: bool = False,
     ) -> None:
-        super().__init__(free_providers)
+        super().__init__(Wishes(frozenset(free_providers), dict(tags or {}), remote_parents))
         self._exporter = exporter
         try:
             self._find_exporter()

@@ -11,10 +11,10 @@ request is what a spool can keep on disk, and what can be split when it is refus
 Importing this module imports neither mlflow nor requests nor the OpenTelemetry SDK.
 """
 
-import gzip
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
@@ -25,7 +25,7 @@ from ollama_otel.mlflow._database import open_store, quiet
 from ollama_otel.mlflow._errors import DeliveryError, RefusedError, misconfigured, redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mlflow.entities import Span
     from mlflow.tracing.client import TracingClient
@@ -59,6 +59,18 @@ class SpanSink(Protocol):
 
         Raises:
             DeliveryError: not all of them are stored.
+        """
+        ...
+
+    def link(self, trace_ids: "Sequence[str]", run_id: str) -> None:
+        """Link stored traces to a run; linking them again changes nothing.
+
+        Args:
+            trace_ids: MLflow's ids (``tr-...``) of at most 100 traces.
+            run_id: an MLflow run.
+
+        Raises:
+            DeliveryError: not all of them are linked.
         """
         ...
 
@@ -208,9 +220,11 @@ class OtlpHttpSink:
         timeout: float | None = None,
     ) -> None:
         _require("requests", "otlp", "an MLflow server over http")
+        from ollama_otel.mlflow._otlp import otlp_request  # noqa: PLC0415  (lazy: optional)
         from ollama_otel.mlflow._server import Server  # noqa: PLC0415  (lazy: optional)
 
-        self._server = Server(tracking_uri, timeout)
+        self._request = otlp_request
+        self._server: Server = Server(tracking_uri, timeout)
         directory = _ServerDirectory(self._server)
         choice = experiment or ExperimentChoice.from_settings()
         self._experiment_id = _Remembered(lambda: choice.resolve(directory))
@@ -228,17 +242,24 @@ class OtlpHttpSink:
             self._server.call(
                 "POST",
                 "/v1/traces",
-                data=gzip.compress(request.SerializeToString(), compresslevel=1),
-                headers={
-                    "Content-Type": "application/x-protobuf",
-                    "Content-Encoding": "gzip",
-                    "x-mlflow-experiment-id": self._experiment_id.get(),
-                },
+                **self._request(request, {"x-mlflow-experiment-id": self._experiment_id.get()}),
             )
         except RefusedError as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 self._experiment_id.forget()
             raise
+
+    def link(self, trace_ids: "Sequence[str]", run_id: str) -> None:
+        """Link stored traces to a run.
+
+        Args:
+            trace_ids: MLflow's ids of at most 100 traces.
+            run_id: an MLflow run.
+
+        Raises:
+            DeliveryError: the server was not reached, or refused.
+        """
+        self._server.json("POST", _LINK, trace_ids=list(trace_ids), run_id=run_id)
 
     def shutdown(self) -> None:
         """Close the connections."""
@@ -270,6 +291,7 @@ class _ServerDirectory:
             raise
 
 
+_LINK: Final = "/api/2.0/mlflow/traces/link-to-run"
 _EXPERIMENTS: Final = "/api/2.0/mlflow/experiments"
 
 
@@ -313,10 +335,29 @@ class StoreSink:
         Raises:
             DeliveryError: the database was not reached, or MLflow refused them.
         """
+        with self._store_errors(), quiet():
+            client = self._client.get()
+            client.log_spans(self._experiment_id.get(), list(_mlflow_spans(request)))
+
+    def link(self, trace_ids: "Sequence[str]", run_id: str) -> None:
+        """Link stored traces to a run.
+
+        Args:
+            trace_ids: MLflow's ids of at most 100 traces.
+            run_id: an MLflow run.
+
+        Raises:
+            DeliveryError: the database was not reached, or MLflow refused.
+        """
+        from mlflow import MlflowClient  # noqa: PLC0415  (optional, and slow)
+
+        with self._store_errors(), quiet():
+            MlflowClient(self._uri).link_traces_to_run(list(trace_ids), run_id)
+
+    @contextmanager
+    def _store_errors(self) -> "Iterator[None]":
         try:
-            with quiet():
-                client = self._client.get()
-                client.log_spans(self._experiment_id.get(), list(_mlflow_spans(request)))
+            yield
         except DeliveryError:
             raise
         except Exception as error:
@@ -427,34 +468,59 @@ def check_tracking_uri(tracking_uri: str) -> None:
     _maker(tracking_uri)
 
 
-def sink_for(tracking_uri: str, experiment: ExperimentChoice | None = None) -> SpanSink:
+def sink_for(
+    tracking_uri: str,
+    experiment: ExperimentChoice | None = None,
+    *,
+    timeout: float | None = None,
+) -> SpanSink:
     """Return the sink for a tracking URI.
 
     Args:
         tracking_uri: as in MLFLOW_TRACKING_URI.
         experiment: the experiment that receives the traces; by default the one that
             MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID names.
+        timeout: seconds that one request to a server may take; a database has its own.
 
     Raises:
         DeliveryError: the scheme is not one that works, or its extra is not installed.
     """
-    return _maker(tracking_uri)(tracking_uri, experiment)
+    return _maker(tracking_uri)(tracking_uri, experiment, timeout)
 
 
-_Maker = Callable[[str, ExperimentChoice | None], SpanSink]
+_Maker = Callable[[str, ExperimentChoice | None, float | None], SpanSink]
+
+
+def _http(uri: str, experiment: ExperimentChoice | None, timeout: float | None) -> SpanSink:
+    return OtlpHttpSink(uri, experiment, timeout=timeout)
+
+
+def _store(uri: str, experiment: ExperimentChoice | None, _timeout: float | None) -> SpanSink:
+    return StoreSink(uri, experiment)
+
+
+def _databricks(uri: str, _experiment: object, timeout: float | None) -> SpanSink:
+    _require("requests", "otlp", "Databricks")
+    from ollama_otel.mlflow._databricks import DatabricksSink  # noqa: PLC0415  (lazy: optional)
+
+    return DatabricksSink(uri, timeout=timeout)
+
 
 _SINKS: Final[Mapping[str, _Maker]] = {
-    "http": OtlpHttpSink,
-    "https": OtlpHttpSink,
-    "sqlite": StoreSink,
-    "postgresql": StoreSink,
-    "mysql": StoreSink,
-    "mssql": StoreSink,
+    "http": _http,
+    "https": _http,
+    "sqlite": _store,
+    "postgresql": _store,
+    "mysql": _store,
+    "mssql": _store,
+    "databricks": _databricks,
 }
+_REGISTRY: Final = "it names a model registry, which holds no traces: use databricks"
 _REFUSED: Final = {
+    "databricks-uc": _REGISTRY,
+    "uc": _REGISTRY,
     "file": "MLflow keeps no spans in folders: use a database (sqlite:///mlflow.db; "
     "`mlflow migrate-filestore` moves what is in ./mlruns) or an MLflow server",
-    "databricks": "Databricks is not supported yet",
 }
 
 
@@ -472,7 +538,7 @@ def _maker(tracking_uri: str) -> _Maker:
 def _scheme(tracking_uri: str) -> str:
     bare = tracking_uri.partition("://")[0].partition(":")[0].lower()
     if bare in ("databricks", "databricks-uc", "uc"):
-        return "databricks"
+        return bare
     try:
         scheme = urlsplit(tracking_uri).scheme.partition("+")[0]
     except ValueError:

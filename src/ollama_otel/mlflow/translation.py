@@ -11,11 +11,13 @@ Standard library only.
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Final
 
 from ollama_otel._text import utf8
 from ollama_otel.mlflow._json import decode, decode_mended, encode
 from ollama_otel.mlflow._messages import Conversation, system_message
+from ollama_otel.mlflow._previews import with_request_preview, with_response_preview
 from ollama_otel.mlflow._tools import chat_tools
 
 Attributes = Mapping[str, Any]
@@ -26,7 +28,9 @@ NOT_CAPTURED: Final = "[content not captured]"
 FREE_PROVIDERS: Final = frozenset({"ollama"})
 """Providers (``gen_ai.provider.name``) whose models cost nothing per token."""
 
-TRACE_NAME: Final = "mlflow.traceTag.mlflow.traceName"
+_TRACE_TAG: Final = "mlflow.traceTag."
+
+TRACE_NAME: Final = f"{_TRACE_TAG}mlflow.traceName"
 """On the first span of a trace: the trace's name."""
 
 _CONVENTIONS: Final = (
@@ -47,6 +51,9 @@ _SPAN_TYPE: Final = "mlflow.spanType"
 
 _LONGEST: Final = {"session.id": 250, "gen_ai.conversation.id": 250, TRACE_NAME: 4096}
 """Characters that MLflow takes. Source: mlflow/store/tracking/utils/trace_analytics.py"""
+
+_EMBEDDING_INPUT: Final = "ollama.request.input"
+"""The texts of an embedding, for which the conventions have no name."""
 
 _SUMS: Final = ("mlflow.chat.tokenUsage", "mlflow.llm.cost")
 """What MLflow adds up over a trace. Source: mlflow/tracing/utils/__init__.py"""
@@ -74,10 +81,14 @@ class GenAiSpan:
     Args:
         attributes: the span's attributes.
         free_providers: values of ``gen_ai.provider.name`` whose models cost nothing per token.
+        first: whether it is the first span of its trace.
     """
 
-    def __init__(self, attributes: Attributes, free_providers: Collection[str]) -> None:
+    def __init__(
+        self, attributes: Attributes, free_providers: Collection[str], *, first: bool = False
+    ) -> None:
         self.attributes = attributes
+        self.first = first
         self.kind: Kind = KINDS.get(attributes[_OPERATION], _OTHER_KIND)
         self.free_providers = free_providers
         self._conversation = Conversation()
@@ -188,7 +199,10 @@ def _agent_definition(span: GenAiSpan) -> dict[str, Any]:
 
 
 def _embedding_request(span: GenAiSpan) -> dict[str, Any]:
+    texts = span.attributes.get(_EMBEDDING_INPUT)
     request: dict[str, Any] = {"input": NOT_CAPTURED}
+    if isinstance(texts, list | tuple):
+        request = {"input": texts[0] if len(texts) == 1 else list(texts)}
     if model := span.text("gen_ai.request.model"):
         request = {"model": model, **request}
     if formats := span.attributes.get("gen_ai.request.encoding_formats"):
@@ -329,6 +343,16 @@ _OTHER_KIND: Final = Kind(
 # Rules --------------------------------------------------------------------------------------
 
 
+def _inputs(span: GenAiSpan) -> object:
+    inputs = span.kind.inputs(span)
+    return with_request_preview(inputs) if span.first else inputs
+
+
+def _outputs(span: GenAiSpan) -> object:
+    outputs = span.kind.outputs(span)
+    return with_response_preview(outputs) if span.first else outputs
+
+
 def _cost(span: GenAiSpan) -> dict[str, float] | None:
     # Without an explicit cost MLflow takes any provider's price for a model of that name, and
     # fetches a price list from the internet to do so.
@@ -381,9 +405,10 @@ RULES: Final = (
             "gen_ai.retrieval.query.text",
             "gen_ai.retrieval.top_k",
             "gen_ai.request.encoding_formats",
+            _EMBEDDING_INPUT,
             *_REQUEST_OPTIONS,
         ),
-        lambda span: span.kind.inputs(span),
+        _inputs,
         _MLFLOW_PAGE,
     ),
     Rule(
@@ -395,7 +420,7 @@ RULES: Final = (
             "gen_ai.retrieval.documents",
             "gen_ai.embeddings.dimension.count",
         ),
-        lambda span: span.kind.outputs(span),
+        _outputs,
         _MLFLOW_PAGE,
     ),
     Rule(
@@ -451,7 +476,10 @@ def is_genai(attributes: Attributes) -> bool:
 
 
 def translate_attributes(
-    attributes: Attributes, *, free_providers: Collection[str] = FREE_PROVIDERS
+    attributes: Attributes,
+    *,
+    free_providers: Collection[str] = FREE_PROVIDERS,
+    first: bool = False,
 ) -> Attributes:
     """Add MLflow's attributes to those of a GenAI span.
 
@@ -463,6 +491,7 @@ def translate_attributes(
     Args:
         attributes: the span's attributes.
         free_providers: values of ``gen_ai.provider.name`` whose models cost nothing per token.
+        first: whether the span is the first of its trace, from which MLflow takes the previews.
 
     Returns:
         The same mapping for a span that needs no change, else a new one.
@@ -478,7 +507,7 @@ def translate_attributes(
         attributes = {name: value for name, value in kept.items() if name not in left_out}
     if not is_genai(attributes):
         return attributes
-    span = GenAiSpan(attributes, free_providers)
+    span = GenAiSpan(attributes, free_providers, first=first)
     added = {
         rule.writes: _written(rule, value)
         for rule in RULES
@@ -568,11 +597,16 @@ def exception_attributes(attributes: Attributes, description: str | None) -> dic
     return {"exception.type": utf8(kind), "exception.message": utf8(description or kind)}
 
 
-def root_attributes(name: str, attributes: Attributes) -> dict[str, str]:
-    """Return what the first span of a trace says about the trace: its name.
+def root_attributes(
+    name: str, attributes: Attributes, tags: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """Return what the first span of a trace says about the trace: its name and its tags.
 
     Args:
         name: the span's name, translated.
         attributes: its attributes; what they say of the trace already is left to them.
+        tags: tags for every trace.
     """
-    return {} if TRACE_NAME in attributes else {TRACE_NAME: name[: _LONGEST[TRACE_NAME]]}
+    said = {f"{_TRACE_TAG}{key}": utf8(value) for key, value in tags.items()}
+    said[TRACE_NAME] = name[: _LONGEST[TRACE_NAME]]
+    return {key: value for key, value in said.items() if key not in attributes}
