@@ -10,20 +10,19 @@ several processes. README.md says what the rows mean.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import IO, Any, Final
+
+from environments import OPENINFERENCE, OPENLLMETRY, TRACEAI, environment, ours
 
 LIMIT: Final = 1.5
 """A row is marked when it costs more than this many times the best peer."""
@@ -47,21 +46,14 @@ class Instrumentation:
 
 OURS: Final = "ollama-otel"
 PEERS: Final = {
-    "openllmetry": Instrumentation(
-        ("opentelemetry-instrumentation-ollama==0.62.4",), "opentelemetry.instrumentation.ollama"
-    ),
-    "openinference": Instrumentation(
-        ("openinference-instrumentation-ollama==0.1.13",), "openinference.instrumentation.ollama"
-    ),
-    "traceai": Instrumentation(("traceai-ollama==0.1.0",), "traceai_ollama"),
+    "openllmetry": Instrumentation((OPENLLMETRY,), "opentelemetry.instrumentation.ollama"),
+    "openinference": Instrumentation((OPENINFERENCE,), "openinference.instrumentation.ollama"),
+    "traceai": Instrumentation((TRACEAI,), "traceai_ollama"),
 }
 INSTRUMENTATIONS: Final = {
-    OURS: Instrumentation(("--editable", str(HERE.parent)), "ollama_otel"),
+    OURS: Instrumentation(ours(), "ollama_otel"),
     **PEERS,
 }
-SHARED: Final = ("ollama", "opentelemetry-sdk", "httpx", "pydantic")
-"""Packages that get the release that runs here, in every environment."""
-
 LOADED: Final = {
     "by hand": ("ollama", "opentelemetry.sdk.trace"),
     "zero-code": (
@@ -170,51 +162,11 @@ class Samples:
         )
 
 
-# Environments -------------------------------------------------------------------------------
+# Measuring ----------------------------------------------------------------------------------
 
 
-def environment(name: str) -> str:
-    """Return the interpreter of an instrumentation's environment, made if there is none yet.
-
-    Args:
-        name: a key of ``INSTRUMENTATIONS``.
-    """
-    wanted = [*INSTRUMENTATIONS[name].requirement, *(f"{it}=={version(it)}" for it in SHARED)]
-    # Ours is installed from the tree: what it requires may change there.
-    ours = (HERE.parent / "pyproject.toml").read_text() if name == OURS else ""
-    stamp = hashlib.sha256(" ".join([sys.version, ours, *wanted]).encode()).hexdigest()[:12]
-    home = cache_directory() / "bench" / f"{name}-{stamp}"
-    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not (home / "complete").exists():
-        print(f"setting up {name} in {home}", file=sys.stderr)
-        _install(home, python, wanted)
-        (home / "complete").touch()
-    return str(python)
-
-
-def _install(home: Path, python: Path, wanted: list[str]) -> None:
-    shutil.rmtree(home, ignore_errors=True)
-    beside = str(Path(sys.executable).parent)
-    uv = shutil.which("uv", path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
-    if uv:
-        _run(uv, "venv", "--quiet", "--python", sys.executable, str(home))
-        _run(
-            uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *wanted
-        )
-    else:
-        _run(sys.executable, "-m", "venv", str(home))
-        _run(str(python), "-m", "pip", "install", "--quiet", *wanted)
-
-
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True)  # noqa: S603  (our own commands)
-
-
-def cache_directory() -> Path:
-    """Return the directory for what is kept outside the tree."""
-    if own := os.environ.get("OLLAMA_OTEL_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ollama-otel"
+def _interpreter(name: str) -> str:
+    return str(environment(name, INSTRUMENTATIONS[name].requirement, purpose="bench"))
 
 
 def _variables() -> dict[str, str]:
@@ -230,9 +182,6 @@ def _variables() -> dict[str, str]:
     }
 
 
-# Measuring ----------------------------------------------------------------------------------
-
-
 class Worker:
     """The process that times the calls of one instrumentation in one mode.
 
@@ -242,7 +191,7 @@ class Worker:
     """
 
     def __init__(self, name: str, mode: str) -> None:
-        command = [environment(name), WORKER, mode, INSTRUMENTATIONS[name].module]
+        command = [_interpreter(name), WORKER, mode, INSTRUMENTATIONS[name].module]
         self._process = subprocess.Popen(  # noqa: S603  (our own command)
             command, env=_variables(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -282,7 +231,7 @@ def time_import(name: str, setup: str) -> dict[str, Any]:
         name: a key of ``INSTRUMENTATIONS``.
         setup: a key of ``LOADED``.
     """
-    command = [environment(name), IMPORT_TIME, INSTRUMENTATIONS[name].module, *LOADED[setup]]
+    command = [_interpreter(name), IMPORT_TIME, INSTRUMENTATIONS[name].module, *LOADED[setup]]
     done = subprocess.run(  # noqa: S603  (our own command)
         command, env=_variables(), text=True, stdout=subprocess.PIPE, check=False
     )
