@@ -4,6 +4,7 @@ import gc
 import inspect
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -81,6 +82,7 @@ def test_behaviour(
 
     app = cell.watch(lambda: len(recording.spans))
 
+    wait_for(lambda: len(recording.spans) >= cell.telling.spans)
     spans = [told(span) for span in recording.spans]
     assert spans == [expected_span(cell, app)] * cell.telling.spans
     assert [ended for _, ended in app.endings] == [complete for complete, _ in app.endings]
@@ -90,6 +92,13 @@ def test_behaviour(
     # The SDK leaves some open where Python breaks into the closing.
     assert app.left_open <= expected.left_open
     assert noise() == expected_noise
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for what another thread does: it ends the stream that the garbage collector found."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 def told(span: ReadableSpan) -> dict[str, Any]:

@@ -172,13 +172,47 @@ def test_a_ctrl_c_in_our_code_passes_and_leaves_no_span_current(
     owner = {"the answer": "fields", "the answer's content": "content", "a chunk": "add"}[step]
     recording = instrument()
     with monkeypatch.context() as patch:
-        patch.setattr(_extract.ChatAnswer, owner, lambda *_args: _raise(KeyboardInterrupt()))
+        patch.setattr(
+            _extract.ChatAnswer, owner, lambda *_args, **_options: _raise(KeyboardInterrupt())
+        )
         with pytest.raises(KeyboardInterrupt):
             call(PLAIN, asynchronous=False)
 
     call(PLAIN, asynchronous=False)
 
     assert len(recording.spans) == 2
+
+
+class Rude(BaseException):
+    """An exception that is no help at all."""
+
+    @property
+    def status_code(self) -> int:
+        raise RuntimeError("no number")
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("metrics", [True, False], ids=["metrics", "spans alone"])
+@pytest.mark.parametrize("interrupted", [False, True], ids=["rude", "interrupted"])
+def test_a_failure_that_cannot_be_told_still_ends_the_span(
+    *, metrics: bool, interrupted: bool, instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the exception itself is in the way, or a Ctrl-C while it is recorded."""
+    others: dict[str, Any] = {} if metrics else {"meter_provider": None, "logger_provider": None}
+    recording = instrument(**others)
+    client = PLAIN.client(event_hooks={"request": [lambda _request: _raise(Rude())]})
+    if interrupted:
+        monkeypatch.setattr(
+            _calls, "record_exception", lambda *_args, **_options: _raise(KeyboardInterrupt())
+        )
+
+    with pytest.raises(KeyboardInterrupt if interrupted else Rude):
+        client.chat(**PLAIN.arguments)
+
+    assert [span.status.status_code.name for span in recording.spans] == ["ERROR"]
+    assert trace.get_current_span() is trace.INVALID_SPAN
 
 
 class UnprintableError(Exception):

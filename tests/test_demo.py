@@ -229,11 +229,7 @@ def test_the_traces_read_well_in_mlflow(demo: Run, store: str) -> None:
             "What is the tip for a $187.32 bill with a 22% tip?",
             "The tip comes to $41.21, which makes $228.53 in all.",
         ),
-        (
-            "OK",
-            '{"model": "qwen3", "input": "[content not captured]"}',
-            '{"dimensions": 64}',
-        ),
+        ("OK", "Why is the sky blue? Answer in one sentence.", "64 dimensions"),
         ("ERROR", "Is anybody there?", None),
     ]
 

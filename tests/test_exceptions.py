@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import ollama
 import pytest
+from opentelemetry import baggage, context
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.semconv.schemas import Schemas
@@ -202,3 +203,84 @@ def test_a_text_that_is_no_unicode_does_not_cost_the_batch(instrument: Instrumen
         texts += [str(value) for value in (span.attributes or {}).values()]
         assert [text for text in texts if not str(text).isascii()] == []
     assert len(recording.spans) == 2
+
+
+SECRET = "the SECRET answer"
+
+
+@pytest.mark.parametrize("capture", ["NO_CONTENT", "SPAN_ONLY"])
+def test_an_answer_that_is_refused_is_quoted_only_where_content_is_wanted(
+    capture: str, instrument: Instrument
+) -> None:
+    """The SDK's own exception quotes it; without content the place of the fault is enough."""
+    recording = instrument(capture)
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        message = {"role": "assistant", "content": [SECRET]}
+        return httpx.Response(200, json={"model": "m", "done": True, "message": message})
+
+    client = ollama.Client(URL, transport=httpx.MockTransport(answer))
+    with pytest.raises(ValueError, match=SECRET):
+        client.chat("m", [])
+
+    (span,) = recording.spans
+    told = [span.status.description, str(span.attributes), span.events[0].attributes]
+    told += [record.log_record.attributes for record in recording.logs.get_finished_logs()]
+    assert [SECRET in str(each) for each in told] == [
+        each is not told[1] and capture == "SPAN_ONLY" for each in told
+    ]
+    if capture == "NO_CONTENT":
+        assert span.status.description == "ChatResponse: message.content: string_type"
+
+
+def test_an_exception_that_was_being_handled_before_is_none_of_the_calls(
+    instrument: Instrument,
+) -> None:
+    """A call that is tried again tells its own failure, of a stream too, with its own causes."""
+    recording = instrument()
+
+    def refuse(_request: httpx.Request) -> httpx.Response:
+        try:
+            [].pop()
+        except IndexError:
+            raise httpx.ReadTimeout("late")  # noqa: B904  (as it happens)
+        raise AssertionError
+
+    client = ollama.Client(URL, transport=httpx.MockTransport(refuse))
+
+    def try_again(*, stream: bool) -> None:
+        try:
+            dict[str, str]()[SECRET]
+        except KeyError:
+            list(client.chat("m", [], stream=stream))  # type: ignore[call-overload]  # both kinds
+
+    for stream in (False, True):
+        with pytest.raises(httpx.ReadTimeout):
+            try_again(stream=stream)
+
+    stacks = [
+        str((span.events[0].attributes or {})["exception.stacktrace"]) for span in recording.spans
+    ]
+    assert [(SECRET in stack, "IndexError" in stack) for stack in stacks] == [(False, True)] * 2
+
+
+def test_the_log_event_has_the_calls_context(
+    instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its baggage too, though the stream is read elsewhere."""
+    recording = instrument()
+    emitted: list[Any] = []
+    monkeypatch.setattr(
+        "opentelemetry.sdk._logs._internal.Logger.emit",
+        lambda _self, record: emitted.append(record),
+    )
+    token = context.attach(baggage.set_baggage("user", "ada"))
+    stream = STREAM.client().chat(**STREAM.arguments)
+    context.detach(token)
+
+    with pytest.raises(ollama.ResponseError):
+        list(stream)
+
+    (record,) = emitted
+    assert baggage.get_all(record.context) == {"user": "ada"}
+    assert len(recording.spans) == 1

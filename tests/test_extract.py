@@ -1,6 +1,7 @@
 """What is read from requests, images and errors, case by case."""
 
 import base64
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -239,8 +240,39 @@ def test_an_answer_that_says_nothing_of_itself_is_kept() -> None:
     assert [part.content for part in message.parts] == ["a"]
 
 
+def test_many_images_are_no_megabytes_together() -> None:
+    """Those after the first few are named, like those that are too large by themselves."""
+    image = base64.b64encode(bytes(40 * 1024)).decode()
+    messages = [{"role": "user", "images": [image] * 10}] * 6
+
+    asked = _extract.chat_request_content({"messages": messages})["input_messages"]
+
+    kinds = [part.type for message in asked for part in message.parts]
+    assert kinds == ["blob"] * 4 + ["uri"] * 56
+
+
+def test_a_result_answers_what_the_model_asked_last() -> None:
+    """A call that was never answered is history."""
+    call = {"function": {"name": "a", "arguments": {}}}
+    messages = [
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "user", "content": "Never mind. Again!"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_name": "a", "content": "1"},
+    ]
+
+    asked = _extract.chat_request_content({"messages": messages})["input_messages"]
+
+    assert asked[-1].parts[0].id == "call_1"
+
+
 class StrangeError(Exception):
     status_code = "teapot"
+
+
+class StatusError(Exception):
+    def __init__(self, status: int) -> None:
+        self.status_code = status
 
 
 @pytest.mark.parametrize(
@@ -252,6 +284,8 @@ class StrangeError(Exception):
         (ConnectionError("nobody there"), "ConnectionError"),
         (httpx.ReadTimeout("late"), "httpx.ReadTimeout"),
         (StrangeError(), f"{__name__}.StrangeError"),
+        (StatusError(HTTPStatus.NOT_FOUND), "404"),
+        (StatusError(status=True), f"{__name__}.StatusError"),
     ],
 )
 def test_the_type_of_an_error(error: Exception, expected: str) -> None:

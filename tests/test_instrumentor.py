@@ -104,6 +104,19 @@ def test_uninstrument_leaves_what_others_wrapped_after_us(
     assert (len(first.spans), len(second.spans)) == (0, 1)
 
 
+def test_uninstrument_where_nothing_is_left_to_take_off(
+    instrument: Instrument, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may have taken the method away altogether."""
+    monkeypatch.setattr(ollama.Client, "_request", ollama.Client._request)
+    instrument()
+    del ollama.Client._request
+
+    OllamaInstrumentor().uninstrument()
+
+    assert not hasattr(ollama.Client, "_request")
+
+
 def test_clients_and_names_bound_before_are_told(instrument: Instrument) -> None:
     """from ollama import chat, bound methods and subclasses all pass the seam."""
 

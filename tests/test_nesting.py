@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.util.genai.handler import TelemetryHandler
 
 from conftest import Instrument
@@ -72,6 +73,21 @@ def test_a_stream_read_elsewhere_while_the_framework_is_at_it_is_the_frameworks(
         reader.join()
 
     assert [span.name for span in recording.spans] == ["chat m"]
+
+
+def test_of_a_framework_that_is_not_sampled_nothing_is_counted_twice(
+    instrument: Instrument,
+) -> None:
+    """Whether its call is over cannot be known: while it is open, its stream is its own."""
+    recording = instrument(recording=Recording(ALWAYS_OFF))
+
+    with framework(recording).inference("theirs", request_model="m"):
+        stream = STREAM.client().chat(**STREAM.arguments)
+        reader = threading.Thread(target=lambda: list(stream))
+        reader.start()
+        reader.join()
+
+    assert counted(recording) == counts("chat_stream")
 
 
 def test_a_stream_asked_for_in_a_helpers_span_that_ended_is_the_frameworks(

@@ -31,10 +31,15 @@ class Callable_:  # noqa: N801  (its module is what counts)
 
 
 def warning(package: str) -> str:
-    return (
+    said = (
         f"{package} instruments the Ollama SDK too: every call is recorded twice. Keep one: "
-        "uninstall the other. (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=ollama turns both off: they "
-        "have the same name.)"
+        "uninstall the other."
+    )
+    if package in ("openlit", "traceai-ollama"):
+        return said
+    return (
+        f"{said} (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=ollama turns both off: they have the same "
+        "name.)"
     )
 
 

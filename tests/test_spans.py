@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import json
 from typing import Any
 
+import httpx
 import ollama
 import pytest
 from opentelemetry import trace
@@ -13,7 +15,7 @@ from opentelemetry.util.genai.handler import TelemetryHandler
 from conftest import Instrument
 from ollama_otel import OllamaInstrumentor, _extract, _operations
 from ollama_otel._spans import SpanInvocation
-from recorded import EXCHANGES, both, call
+from recorded import EXCHANGES, URL, both, call
 from telemetry import Recording, told
 from test_chat import ANSWERS as CHATS
 from test_embed import ANSWERS as EMBEDDED
@@ -60,6 +62,46 @@ def test_both_ways_make_the_same_span(
 
     assert [kind is SpanInvocation for kind in kinds] == [False, True]
     assert found[0] == found[1]
+
+
+def wire(*lines: dict[str, Any]) -> ollama.Client:
+    """A client that gets these lines."""
+    body = "\n".join(json.dumps(line) for line in lines)
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, content=body))
+    return ollama.Client(URL, transport=transport)
+
+
+HI = {"model": "m", "message": {"role": "assistant", "content": "Hi"}}
+COUNTED = HI | {"prompt_eval_count": 3, "eval_count": 5}
+STRANGE: dict[str, tuple[list[dict[str, Any]], bool, Any, Any]] = {
+    # lines, stream, finish reasons on the span, that of the message
+    "no reason": ([COUNTED | {"done": True}], False, None, ""),
+    "no reason, streamed": ([HI, COUNTED | {"done": True}], True, None, ""),
+    "not done": ([COUNTED | {"done_reason": "stop"}], False, ("stop",), "stop"),
+    "not done, streamed": ([HI], True, ("error",), "error"),
+    "nothing, streamed": ([], True, ("error",), None),
+}
+
+
+@pytest.mark.parametrize("mode", ["SPAN_ONLY", "NO_CONTENT"])
+@pytest.mark.parametrize("options", [{}, SPANS_ONLY], ids=["metrics", "spans alone"])
+@pytest.mark.parametrize("name", STRANGE)
+def test_why_an_answer_ended_is_told_the_same_by_both_ways(
+    name: str, options: dict[str, Any], mode: str, instrument: Instrument
+) -> None:
+    """`error` where the end never came; nothing where the server gave no reason."""
+    lines, stream, reasons, reason = STRANGE[name]
+    recording = instrument(mode, **options)
+
+    answer = wire(*lines).chat("m", [], stream=stream)  # type: ignore[call-overload]  # both kinds
+    list(answer)
+
+    attributes = recording.span["attributes"]
+    assert attributes.get("gen_ai.response.finish_reasons") == reasons
+    counted = "prompt_eval_count" in (lines or [{}])[-1]
+    assert attributes.get("gen_ai.usage.input_tokens") == (3 if counted else None)
+    messages = attributes.get("gen_ai.output.messages", [{}])
+    assert messages[0].get("finish_reason") == (reason if mode == "SPAN_ONLY" else None)
 
 
 def test_inside_another_inference_the_call_stays_util_genais(

@@ -4,6 +4,8 @@ import ast
 import importlib
 import inspect
 from collections.abc import Iterator
+from contextvars import Token
+from pathlib import Path
 
 import httpx
 import ollama
@@ -11,10 +13,11 @@ import opentelemetry._logs._internal as logs_internal
 import opentelemetry.metrics._internal as metrics_internal
 import pytest
 from opentelemetry import _logs, metrics, trace
+from opentelemetry.context import Context, attach, get_value
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.util.genai.handler import TelemetryHandler
-from opentelemetry.util.genai.invocation import InferenceInvocation
+from opentelemetry.util.genai.invocation import CLIENT_INFERENCE_CONTEXT_KEY, InferenceInvocation
 
 from ollama_otel._extract import ChatAnswer
 from ollama_otel._operations import NOT_INSTRUMENTED, OPERATIONS
@@ -155,6 +158,26 @@ def test_an_invocation_takes_what_is_set_on_it() -> None:
     assert fields <= settable
     methods = ("activate", "suspend", "stop", "fail", "record_stream_chunk")
     assert all(callable(getattr(invocation, method)) for method in methods)
+
+
+def test_an_invocation_keeps_its_token_under_the_known_name() -> None:
+    """Where an invocation ends in another thread, its token is forgotten."""
+    invocation = TelemetryHandler().inference("ollama")
+
+    assert isinstance(invocation._context_token, Token)
+    invocation._context_token = None
+    invocation.stop()
+
+    assert get_value(CLIENT_INFERENCE_CONTEXT_KEY) is not None
+    attach(Context())
+
+
+def test_util_genai_tells_no_exception_itself() -> None:
+    """It would be told twice."""
+    package = Path(importlib.import_module("opentelemetry.util.genai").__path__[0])
+    sources = [path.read_text(encoding="utf-8") for path in package.rglob("*.py")]
+
+    assert [text for text in sources if "client.operation.exception" in text] == []
 
 
 def test_a_meter_provider_knows_its_readers() -> None:

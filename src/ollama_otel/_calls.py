@@ -3,9 +3,11 @@
 What fails while a call is recorded is reported, and left out of the telemetry.
 """
 
-from typing import TYPE_CHECKING, Any, Final
+import sys
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opentelemetry.context import get_current
+from opentelemetry.trace import get_current_span
 from opentelemetry.util.genai.types import Error
 
 from ollama_otel import _doors
@@ -13,10 +15,12 @@ from ollama_otel._exceptions import record_exception
 from ollama_otel._extract import error_type, exception_message, request_model
 from ollama_otel._internal_errors import Guard, report
 from ollama_otel._ollama_attributes import request_attributes, response_attributes
+from ollama_otel._open_streams import keep
 from ollama_otel._spans import SpanInvocation
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
+    from opentelemetry.trace import Span
 
     from ollama_otel._extract import Body
     from ollama_otel._operations import Invocation, Operation
@@ -43,7 +47,7 @@ def start_call(
     operation: "Operation",
     client: Any,
     body: "Body",
-    context: "Context | None" = None,
+    asked: "Asked | None" = None,
 ) -> "Call | UnreadCall":
     """Start the telemetry of a call that is about to be made, and make its span current.
 
@@ -52,7 +56,7 @@ def start_call(
         operation: how the endpoint is recorded.
         client: the SDK's client, which knows the server's address.
         body: the JSON body that the SDK is about to send.
-        context: the parent; the current context when ``None``.
+        asked: where a stream was asked for; ``None`` for a call that is made here and now.
 
     Returns:
         The call; one that reads nothing when nobody keeps its span, when the instrumentation was
@@ -60,9 +64,8 @@ def start_call(
     """
     if telemetry.closed:
         return UnreadCall()
-    if context is None:
-        context = get_current()
     with _STARTING:
+        place = asked or Asked.here()
         address, port = _server_if_known(client)
         invocation = operation.start(
             telemetry,
@@ -70,17 +73,52 @@ def start_call(
             request_model=request_model(body),
             server_address=address,
             server_port=port,
-            context=context,
+            context=place.context,
         )
-        if isinstance(invocation, SpanInvocation) and not invocation.span.is_recording():
-            return UnreadCall(invocation, telemetry)
         try:
-            return Call(telemetry, operation, invocation, body, context)
+            if isinstance(invocation, SpanInvocation) and not invocation.span.is_recording():
+                return UnreadCall(invocation, telemetry, place)
+            call = Call(telemetry, operation, invocation, body, place)
+            if asked is not None:
+                telemetry.first_stream()
+                keep(call)
         except BaseException:
             # Left current, the span would make every later call of the thread a part of it.
             invocation.stop()
             raise
+        return call
     return UnreadCall()
+
+
+class Asked(NamedTuple):
+    """Where a call was made, or a stream was asked for.
+
+    Attributes:
+        context: the parent.
+        handled: the exception that was being handled there, which is none of the call's.
+    """
+
+    context: "Context"
+    handled: BaseException | None
+
+    @classmethod
+    def here(cls) -> "Asked":
+        """Return this place."""
+        return cls(get_current(), sys.exc_info()[1])
+
+
+def _record_exception(
+    telemetry: "Telemetry", place: Asked, error: BaseException, span: "Span"
+) -> None:
+    with _RECORDING_EXCEPTION:
+        record_exception(
+            error,
+            span,
+            telemetry.logger,
+            place.context,
+            handled=place.handled,
+            quote=telemetry.captures_content,
+        )
 
 
 def _server_if_known(client: Any) -> tuple[str | None, int | None]:
@@ -108,12 +146,12 @@ class Call:
         operation: how the endpoint is recorded.
         invocation: the started invocation.
         body: the request's JSON body.
-        context: the parent.
+        place: where it was made.
     """
 
     __slots__ = (
-        *("__weakref__", "_answer", "_context", "_ended", "_invocation", "_keeps_content"),
-        *("_operation", "_telemetry", "_tells_more", "_times_chunks"),
+        *("__weakref__", "_answer", "_ended", "_invocation", "_keeps_content", "_operation"),
+        *("_place", "_telemetry", "_tells_more", "_times_chunks"),
     )
 
     def __init__(
@@ -122,12 +160,12 @@ class Call:
         operation: "Operation",
         invocation: "Invocation",
         body: "Body",
-        context: "Context",
+        place: Asked,
     ) -> None:
         self._telemetry = telemetry
         self._operation = operation
         self._invocation = invocation
-        self._context = context
+        self._place = place
         self._ended = False
         self._tells_more = telemetry.tells_ollama_attributes()
         self._keeps_content = telemetry.wants_content(invocation)
@@ -180,7 +218,7 @@ class Call:
         """Take a whole response, and end."""
         try:
             with _READING_ANSWER:
-                self._answer.add(response)
+                self._answer.finish(response)
             self._read_more(response)
         finally:
             self.end()
@@ -200,28 +238,31 @@ class Call:
             return
         self._ended = True
         try:
-            self._read_answer()
+            self._read_answer(failed=error is not None)
         finally:
             # Whatever happens, a Ctrl-C in here too: a span left current would swallow later calls.
             with _ENDING:
                 self._end_invocation(error)
 
-    def _read_answer(self) -> None:
+    def _read_answer(self, *, failed: bool) -> None:
         with _READING_ANSWER:
-            self._set(self._answer.fields())
+            self._set(self._answer.fields(failed=failed))
         if self._keeps_content:
             with _READING_ANSWER_CONTENT:
                 self._set(self._answer.content())
 
     def _end_invocation(self, error: BaseException | None) -> None:
+        forget_foreign_token(self._invocation)
         if error is None:
             self._invocation.stop()
             return
-        with _RECORDING_EXCEPTION:
+        quote = self._telemetry.captures_content
+        failure = Error(exception_message(error, quote=quote), error_type(error), error)
+        try:
             if not self._is_inner():
-                record_exception(error, self._invocation.span, self._telemetry.logger)
-        failure = Error(exception_message(error), error_type(error), error)
-        self._invocation.fail(failure)
+                _record_exception(self._telemetry, self._place, error, self._invocation.span)
+        finally:
+            self._invocation.fail(failure)
 
     def _is_inner(self) -> bool:
         if isinstance(self._invocation, SpanInvocation):
@@ -229,7 +270,20 @@ class Call:
         # Here, for the sake of those who receive spans alone: it imports much of util-genai.
         from ollama_otel._nesting import is_inner  # noqa: PLC0415
 
-        return is_inner(self._operation.name, self._invocation, self._context)
+        return is_inner(self._operation.name, self._invocation, self._place.context)
+
+
+def forget_foreign_token(invocation: "Invocation") -> None:
+    """Leave the context alone where the invocation is not current: in another thread or task.
+
+    At exit, or when a task is destroyed, a call ends where it did not begin. Detaching there
+    changes nothing, and logs an error. util-genai has no public way to forget its token.
+
+    Args:
+        invocation: an invocation that is about to end.
+    """
+    if get_current_span() is not invocation.span:
+        invocation._context_token = None  # noqa: SLF001  (see above)
 
 
 class UnreadCall:
@@ -238,17 +292,20 @@ class UnreadCall:
     Args:
         invocation: the started invocation, whose span nobody keeps.
         telemetry: where the exception goes if the call fails.
+        place: where it was made.
     """
 
-    __slots__ = ("__weakref__", "_invocation", "_telemetry")
+    __slots__ = ("_invocation", "_place", "_telemetry")
 
     def __init__(
         self,
         invocation: "Invocation | None" = None,
         telemetry: "Telemetry | None" = None,
+        place: Asked | None = None,
     ) -> None:
         self._invocation = invocation
         self._telemetry = telemetry
+        self._place = place
 
     def add(self, chunk: Any, *, first: bool) -> None:  # noqa: ARG002  (nothing of it is wanted)
         """Make the application's context current again after the first chunk."""
@@ -260,13 +317,17 @@ class UnreadCall:
         self.end()
 
     def end(self, error: BaseException | None = None) -> None:
-        """End; a second time does nothing."""
+        """End; a second time does nothing.
+
+        Args:
+            error: what the application is about to see, when the call failed.
+        """
         invocation, self._invocation = self._invocation, None
-        if invocation is None or self._telemetry is None:
+        if invocation is None:
             return
+        forget_foreign_token(invocation)
         try:
-            if error is not None:
-                with _RECORDING_EXCEPTION:
-                    record_exception(error, invocation.span, self._telemetry.logger)
+            if error is not None and self._telemetry is not None and self._place is not None:
+                _record_exception(self._telemetry, self._place, error, invocation.span)
         finally:
             invocation.stop()

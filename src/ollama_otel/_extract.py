@@ -38,6 +38,9 @@ Fields = dict[str, Any]
 MAX_INLINE_IMAGE: Final = 48 * 1024
 """Bytes of an image that are still recorded whole; a larger one is named by size and digest."""
 
+MAX_INLINE_IMAGES: Final = 4 * MAX_INLINE_IMAGE
+"""Bytes of all images of a message list that are recorded whole; those after them are named."""
+
 _IMAGE_TYPES: Final = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
     (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
@@ -165,7 +168,7 @@ def generate_request_content(body: Body) -> Fields:
     parts: list[MessagePart] = [
         TextPart(utf8(text)) for text in (body.get("prompt"), body.get("suffix")) if text
     ]
-    parts.extend(map(image_part, _items(body, "images")))
+    parts.extend(map(_Images().part, _items(body, "images")))
     fields: Fields = {"input_messages": [InputMessage("user", parts)]} if parts else {}
     if system := body.get("system"):
         fields["system_instruction"] = [TextPart(utf8(system))]
@@ -196,11 +199,13 @@ def _items(holder: Mapping[str, Any], key: str) -> Sequence[Any]:
 
 
 def _input_messages(messages: Iterable[Mapping[str, Any]]) -> list[InputMessage]:
-    calls = _ToolCalls()
-    return [_input_message(message, calls) for message in messages]
+    calls, images = _ToolCalls(), _Images()
+    return [_input_message(message, calls, images) for message in messages]
 
 
-def _input_message(message: Mapping[str, Any], calls: "_ToolCalls") -> InputMessage:
+def _input_message(
+    message: Mapping[str, Any], calls: "_ToolCalls", images: "_Images"
+) -> InputMessage:
     role = message.get("role") or "user"
     # A list rather than a generator: a history has many messages.
     parts: list[MessagePart] = []
@@ -211,8 +216,10 @@ def _input_message(message: Mapping[str, Any], calls: "_ToolCalls") -> InputMess
         parts.append(ToolCallResponsePart(plain(content), calls.answered(message)))
     elif content:
         parts.append(TextPart(utf8(content)))
-    parts.extend(map(image_part, _items(message, "images")))
-    parts.extend(map(calls.asked, _items(message, "tool_calls")))
+    parts.extend(map(images.part, _items(message, "images")))
+    if asked := _items(message, "tool_calls"):
+        calls.forget_unanswered()
+        parts.extend(map(calls.asked, asked))
     return InputMessage(utf8(role), parts)
 
 
@@ -226,6 +233,10 @@ class _ToolCalls:
     def __init__(self, count: int = 0) -> None:
         self._count = count
         self._open: list[tuple[str, str]] = []
+
+    def forget_unanswered(self) -> None:
+        """Match no result with calls that were left unanswered before the model asked again."""
+        self._open.clear()
 
     def asked(self, call: Mapping[str, Any]) -> ToolCallRequestPart:
         """Return the part for a call that the model asked for."""
@@ -260,14 +271,29 @@ def _tool_definition(tool: Mapping[str, Any]) -> ToolDefinition:
     )
 
 
-def image_part(image: str) -> MessagePart:
+class _Images:
+    """Records images whole while they are few, so that they never become megabytes together."""
+
+    def __init__(self) -> None:
+        self._left = MAX_INLINE_IMAGES
+
+    def part(self, image: str) -> MessagePart:
+        """Return the part for an image."""
+        part = image_part(image, min(self._left, MAX_INLINE_IMAGE))
+        if isinstance(part, BlobPart):
+            self._left -= len(part.content)
+        return part
+
+
+def image_part(image: str, most: int = MAX_INLINE_IMAGE) -> MessagePart:
     """Return the part for an image: the bytes when they are few, else type, size and digest.
 
     Args:
         image: base64 text, as Ollama's wire format has it.
+        most: bytes of an image that is recorded whole.
 
     Returns:
-        A blob up to ``MAX_INLINE_IMAGE`` bytes; beyond it a URI part whose ``ni:`` address
+        A blob up to ``most`` bytes; beyond it a URI part whose ``ni:`` address
         (RFC 6920) holds the SHA-256 digest, the content type and the size in bytes.
     """
     try:
@@ -275,7 +301,7 @@ def image_part(image: str) -> MessagePart:
     except ValueError:
         return TextPart(content=f"[image of {len(image)} characters that are not base64]")
     mime_type = next((name for start, name in _IMAGE_TYPES if start.match(data)), None)
-    if len(data) <= MAX_INLINE_IMAGE:
+    if len(data) <= most:
         return BlobPart(mime_type=mime_type, modality="image", content=data)
     digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
     content_type = f"ct={mime_type}&" if mime_type else ""
@@ -325,15 +351,24 @@ class _Answer:
         self._last = _last_chunk(chunk)
         return True
 
+    def finish(self, response: Any) -> None:
+        """Take a whole answer: it is the last of its kind, whether it says so or not."""
+        if not self.add(response):
+            self._last = _last_chunk(response)
+
     def _add_content(self, chunk: Any) -> None:
         raise NotImplementedError
 
-    def fields(self) -> Fields:
-        """Return what the answer says apart from its content."""
+    def fields(self, *, failed: bool = False) -> Fields:
+        """Return what the answer says apart from its content.
+
+        Args:
+            failed: whether the call failed, so that no answer was to be expected.
+        """
         if self._last is not None:
             return self._last
         if self.model is None:
-            return {}
+            return {} if failed else {"finish_reasons": [UNFINISHED]}
         # It began, and the chunk that says why it ended never came.
         return {"response_model_name": self.model, "finish_reasons": [UNFINISHED]}
 
@@ -341,7 +376,8 @@ class _Answer:
         """Return ``output_messages``: what the model said, in one message."""
         if self._last is None and self.model is None:
             return {}  # nothing came
-        (reason,) = self.fields().get("finish_reasons") or [UNFINISHED]
+        # Absent where the server gave none: util-genai takes an empty one for that.
+        (reason,) = self.fields().get("finish_reasons") or [""]
         message = OutputMessage(role="assistant", parts=list(self._parts()), finish_reason=reason)
         return {"output_messages": [message]}
 
@@ -402,7 +438,7 @@ class GenerateAnswer(_Answer):
 
     def _parts(self) -> Iterator[MessagePart]:
         yield from super()._parts()
-        yield from map(image_part, self._images)
+        yield from map(_Images().part, self._images)
 
 
 class EmbedAnswer:
@@ -431,7 +467,11 @@ class EmbedAnswer:
         self._fields = {name: value for name, value in fields.items() if value is not None}
         return True
 
-    def fields(self) -> Fields:
+    def finish(self, response: Any) -> None:
+        """Take the response."""
+        self.add(response)
+
+    def fields(self, *, failed: bool = False) -> Fields:  # noqa: ARG002  (embeddings have no reason)
         """Return what the answer says."""
         return self._fields
 
@@ -463,8 +503,12 @@ def error_type(error: BaseException) -> str:
     Returns:
         The HTTP status of an answer that says one, else the name of the exception's class.
     """
-    status = getattr(error, "status_code", None)
-    return str(status) if isinstance(status, int) and status > 0 else exception_type(error)
+    try:
+        status: Any = getattr(error, "status_code", None)
+    except Exception:  # noqa: BLE001  (the application's own exception, and its name will do)
+        status = None
+    is_status = isinstance(status, int) and not isinstance(status, bool) and status > 0
+    return str(int(status)) if is_status else exception_type(error)
 
 
 def exception_type(error: BaseException) -> str:
@@ -475,9 +519,24 @@ def exception_type(error: BaseException) -> str:
     return fq_exception_type(error)
 
 
-def exception_message(error: BaseException) -> str:
-    """Return what an exception says, or that it says nothing that can be printed."""
+def exception_message(error: BaseException, *, quote: bool = True) -> str:
+    """Return what an exception says, or that it says nothing that can be printed.
+
+    Args:
+        error: the exception.
+        quote: whether it may quote content. Without it, of an answer that is not what the SDK
+            expects only the place of the fault is told, and not what stands there.
+    """
     try:
+        if not quote and type(error).__module__.startswith("pydantic"):
+            return utf8(_places(error))
         return utf8(str(error))
     except Exception:  # noqa: BLE001  (the application's own, and nothing to warn of)
         return f"[{exception_type(error)} that cannot be printed]"
+
+
+def _places(error: Any) -> str:
+    """Return what a ``pydantic.ValidationError`` says without the values that it refused."""
+    faults = error.errors(include_input=False, include_context=False, include_url=False)
+    said = (f"{'.'.join(map(str, fault['loc']))}: {fault['type']}" for fault in faults)
+    return f"{error.title}: {'; '.join(said)}"

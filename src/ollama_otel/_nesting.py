@@ -43,8 +43,12 @@ def without_ended(operation_name: str, context: "Context") -> "Context":
     """Return the context of a call without an outer invocation that is over.
 
     A stream may be asked for inside an invocation and read after its end: merged into it, the
-    call would be lost. util-genai does not say that an invocation is over. Here it is, when its
-    span has ended and the reader has left it.
+    call would be lost. util-genai does not say that an invocation is over. Here it is, when the
+    span that was current at the request has ended and the reader has left the invocation.
+
+    That is not always so. Where that span is one below the invocation's, it may still be open
+    (and the call is lost) or have ended before it (and the call is told by itself, though it is
+    also merged). Of an invocation that is not sampled nothing can be known.
 
     Args:
         operation_name: the ``gen_ai.operation.name``.

@@ -37,7 +37,11 @@ class Answer(Protocol):
         """Take one response object or chunk; return whether it was the last."""
         ...
 
-    def fields(self) -> _extract.Fields:
+    def finish(self, response: Any) -> None:
+        """Take a whole response object: the only one."""
+        ...
+
+    def fields(self, *, failed: bool) -> _extract.Fields:
         """Return the invocation's attributes apart from content."""
         ...
 

@@ -11,6 +11,11 @@ KNOWN: Final[Mapping[str, str]] = {
 }
 """Module whose wrappers they put on, and the package to uninstall."""
 
+WITH_OUR_NAME: Final = frozenset(
+    {"openinference-instrumentation-ollama", "opentelemetry-instrumentation-ollama"}
+)
+"""Packages whose entry point has our name, so that one variable turns off both."""
+
 _WRAPPED: Final = ("_request", "chat", "generate", "embed", "embeddings")
 
 

@@ -115,11 +115,11 @@ class SpanInvocation:
             known,
         )
         self._started = default_timer()
-        self._token: Token[Context] | None = attach(set_span_in_context(self.span, context))
+        self._context_token: Token[Context] | None = attach(set_span_in_context(self.span, context))
 
     def suspend(self) -> None:
         """Make the context current again that was so before the start."""
-        token, self._token = self._token, None
+        token, self._context_token = self._context_token, None
         if token is not None:
             detach(token)
 

@@ -9,7 +9,7 @@ from asyncio import CancelledError, shield
 from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ollama_otel._open_streams import keep
+from ollama_otel._open_streams import leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,6 @@ def wrap_stream(chunks: Iterable[Any], start: Start) -> Generator[Any, None, Non
         start: starts the telemetry of the call; called in the first read.
     """
     call = start()
-    keep(call)
     first = True
     lent: list[Any] = []
     try:
@@ -37,12 +36,11 @@ def wrap_stream(chunks: Iterable[Any], start: Start) -> Generator[Any, None, Non
             # Once handed out it is the application's alone.
             lent.append(chunk)
             del chunk
-            try:
-                yield lent.pop()
-            except GeneratorExit:
-                # The application has seen enough: that is no failure.
-                call.end()
-                raise
+            yield lent.pop()
+    except GeneratorExit:
+        # The application has seen enough: that is no failure.
+        leave(call)
+        raise
     except BaseException as error:
         call.end(error)
         raise
@@ -61,7 +59,6 @@ async def wrap_async_stream(chunks: AsyncIterable[Any], start: Start) -> AsyncGe
         start: starts the telemetry of the call; called in the first read.
     """
     call = start()
-    keep(call)
     first = True
     lent: list[Any] = []
     close = getattr(chunks, "aclose", None)
@@ -74,10 +71,6 @@ async def wrap_async_stream(chunks: AsyncIterable[Any], start: Start) -> AsyncGe
             del chunk
             try:
                 yield lent.pop()
-            except GeneratorExit:
-                # The application has seen enough: that is no failure.
-                call.end()
-                raise
             except CancelledError:
                 # A loop that shuts down cancels the closing of streams that were left behind. The
                 # SDK's is closed in a task of its own, because in this one Python 3.12 and older
@@ -87,6 +80,10 @@ async def wrap_async_stream(chunks: AsyncIterable[Any], start: Start) -> AsyncGe
                     closing, close = close(), None
                     await shield(closing)
                 raise
+    except GeneratorExit:
+        # The application has seen enough: that is no failure.
+        leave(call)
+        raise
     except BaseException as error:
         call.end(error)
         raise

@@ -25,6 +25,7 @@ from opentelemetry.util.genai.utils import get_content_capturing_mode
 
 from ollama_otel import _doors
 from ollama_otel._internal_errors import warn
+from ollama_otel._open_streams import end_at_exit
 from ollama_otel._severity import with_severity
 from ollama_otel._version import __version__
 
@@ -101,6 +102,7 @@ class Telemetry:
             _said(OLLAMA_ATTRIBUTES) if ollama_attributes is None else ollama_attributes
         )
         self.closed = False
+        self._streams = False
         self._has_listener = any(
             given is not None
             for given in (tracer_provider, meter_provider, logger_provider, completion_hook)
@@ -131,6 +133,12 @@ class Telemetry:
         if self._ollama_attributes is None:
             return bool(_doors.mlflow)
         return self._ollama_attributes
+
+    def first_stream(self) -> None:
+        """Take notice of a stream that begins; only the first one matters."""
+        if not self._streams:
+            self._streams = True
+            end_at_exit()
 
     def close(self) -> None:
         """Record no call any more that has not started yet."""

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from opentelemetry.context import get_current
-
-from ollama_otel._calls import start_call
+from ollama_otel._calls import Asked, start_call
+from ollama_otel._open_streams import leave
 from ollama_otel._operations import OPERATIONS, Operation
 from ollama_otel._streams import wrap_async_stream, wrap_stream
 
@@ -42,7 +41,7 @@ def sync_wrapper(telemetry: "Telemetry") -> Wrapper:
             return wrapped(*args, **kwargs)
         body = kwargs.get("json") or {}
         if kwargs.get("stream"):
-            start = partial(start_call, telemetry, operation, client, body, get_current())
+            start = partial(start_call, telemetry, operation, client, body, Asked.here())
             chunks = wrapped(*args, **kwargs)
             return wrap_stream(chunks, start)
         call = start_call(telemetry, operation, client, body)
@@ -72,12 +71,16 @@ def async_wrapper(telemetry: "Telemetry") -> Wrapper:
             return await wrapped(*args, **kwargs)
         body = kwargs.get("json") or {}
         if kwargs.get("stream"):
-            start = partial(start_call, telemetry, operation, client, body, get_current())
+            start = partial(start_call, telemetry, operation, client, body, Asked.here())
             chunks = await wrapped(*args, **kwargs)
             return wrap_async_stream(chunks, start)
         call = start_call(telemetry, operation, client, body)
         try:
             response = await wrapped(*args, **kwargs)
+        except GeneratorExit:
+            # Its task was destroyed: nobody waits for the answer any more.
+            leave(call)
+            raise
         except BaseException as error:
             call.end(error)
             raise

@@ -1,7 +1,7 @@
 """The instrumentor: puts the wrappers on the Ollama SDK, and takes only its own off."""
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import wrapt
 
@@ -9,7 +9,7 @@ import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from ollama_otel._internal_errors import Guard
-from ollama_otel._others import others
+from ollama_otel._others import WITH_OUR_NAME, others
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,6 +26,10 @@ _SEAM: Final = "_request"
 _ARGUMENTS: Final = (
     *("tracer_provider", "meter_provider", "logger_provider"),
     *("completion_hook", "ollama_attributes"),
+)
+
+_SAME_NAME: Final = (
+    " (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=ollama turns both off: they have the same name.)"
 )
 
 _logger = logging.getLogger(__name__)
@@ -153,9 +157,9 @@ class _Patch:
             for package in others(*(client for client, _ in self._put_on)):
                 _logger.warning(
                     "%s instruments the Ollama SDK too: every call is recorded twice. Keep one: "
-                    "uninstall the other. (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=ollama turns both "
-                    "off: they have the same name.)",
+                    "uninstall the other.%s",
                     package,
+                    _SAME_NAME if package in WITH_OUR_NAME else "",
                 )
 
     def take_off(self) -> None:
@@ -164,6 +168,6 @@ class _Patch:
         if self._telemetry is not None:
             self._telemetry.close()
         for client, wrapped in self._put_on:
-            if vars(client)[_SEAM] is wrapped:
-                setattr(client, _SEAM, wrapped.__wrapped__)
+            if vars(client).get(_SEAM) is wrapped:
+                setattr(client, _SEAM, cast("Any", wrapped).__wrapped__)
         self._put_on.clear()
