@@ -83,16 +83,30 @@ def kinds_run(
     return run_kinds(ollama_server.url, mlflow_server, tmp_path_factory.mktemp("kinds"))
 
 
-@pytest.fixture
-def browser_page() -> Iterator[Page]:
-    """Open a page in a real Chromium."""
+@pytest.fixture(scope="module")
+def one_page() -> Iterator[Page]:
+    """Open a page in a real Chromium.
+
+    For a module, because loading MLflow's pages takes seconds; not for a session, because as long
+    as Playwright lives no other test can have an event loop of its own.
+    """
     with ExitStack() as stack:
         with unavailable_skips():
-            from playwright.sync_api import sync_playwright  # noqa: PLC0415 - only in group live
+            from playwright.sync_api import expect, sync_playwright  # noqa: PLC0415 - group live
 
             playwright = stack.enter_context(sync_playwright())
             browser = playwright.chromium.launch(
                 executable_path=CHROMIUM.get(), args=list(CHROMIUM_FLAGS)
             )
         stack.callback(browser.close)
-        yield browser.new_page(viewport={"width": 1280, "height": 720}, device_scale_factor=2)
+        expect.set_options(timeout=10_000)  # milliseconds
+        yield browser.new_page(device_scale_factor=2)
+
+
+@pytest.fixture
+def browser_page(one_page: Page, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """Lend the page to a test; what is on it at the end is kept as a picture of that name."""
+    yield one_page
+    name = request.node.name.removeprefix("test_").replace("[", "-").rstrip("]")
+    one_page.mouse.move(0, 0)  # nothing under the pointer
+    one_page.screenshot(path=servers.ARTIFACTS / f"{name}.png", animations="disabled")
