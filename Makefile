@@ -48,6 +48,7 @@ build: $(VENV)/.lint ## Wheel and sdist into dist/
 
 docs-tables: $(VENV)/.test ## The tables in docs/ that are made from what the tests prove
 	$(BIN)/python tests/behaviour_docs.py
+	$(BIN)/python tests/mapping_docs.py
 
 bench: $(VENV)/.test ## Cost per call beside the peers
 	$(BIN)/python benchmarks/cost.py

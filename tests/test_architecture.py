@@ -58,8 +58,9 @@ ALLOWED: dict[str, set[str]] = {
     "mlflow._tools": {"mlflow._json"},
     "mlflow._messages": {"mlflow._json"},
     "mlflow._previews": set(),
+    "mlflow._kinds": {"mlflow._json", "mlflow._messages"},
     "mlflow.translation": {
-        *("_text", "mlflow._json", "mlflow._messages", "mlflow._previews", "mlflow._tools"),
+        *("_text", "mlflow._json", "mlflow._kinds", "mlflow._previews", "mlflow._tools"),
     },
     "mlflow._spans": {"_text", "mlflow.translation"},
     "mlflow._stand_ins": {"mlflow._spans", "mlflow.translation"},

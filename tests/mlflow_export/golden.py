@@ -427,6 +427,22 @@ GOLDEN: dict[str, tuple[Attributes, Attributes]] = {
             **model("all-minilm"),
         ),
     ),
+    "embeddings, one text": (
+        {
+            "gen_ai.operation.name": "embeddings",
+            "gen_ai.request.model": "all-minilm",
+            "ollama.request.input": ("Why is the sky blue?",),
+        },
+        added(
+            "EMBEDDING",
+            spanInputs={"model": "all-minilm", "input": "Why is the sky blue?"},
+            llm__model="all-minilm",
+        ),
+    ),
+    "embeddings, two texts": (
+        {"gen_ai.operation.name": "embeddings", "ollama.request.input": ("one", "two")},
+        added("EMBEDDING", spanInputs={"input": ["one", "two"]}),
+    ),
     "embeddings, failed": (
         {"gen_ai.operation.name": "embeddings", "error.type": "timeout"},
         added("EMBEDDING", spanInputs={"input": "[content not captured]"}),

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import mapping_docs
 from mlflow_export.genai import ANSWER, QUESTION, GenAi
 from mlflow_export.golden import GOLDEN, OLLAMA, Attributes, added, encoded, said, text
 from mlflow_export.page import draws_message, draws_tool
@@ -56,6 +57,11 @@ def test_every_row_links_to_its_source(row: object) -> None:
     source: str = row.source  # type: ignore[attr-defined]  # both kinds of row have it
 
     assert source.startswith("https://github.com/")
+
+
+def test_the_page_of_the_mapping_shows_these_tables() -> None:
+    """``python tests/mapping_docs.py`` writes it."""
+    assert mapping_docs.PAGE.read_text(encoding="utf-8") == mapping_docs.page()
 
 
 @pytest.mark.parametrize("case", GOLDEN)
