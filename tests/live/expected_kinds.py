@@ -32,7 +32,7 @@ KINDS = (
     *("error", "asynchronous", "streamed asynchronously"),
     *("streamed thinking", "streamed tool call", "two tool calls", "image", "embed"),
     *("generate", "generate streamed", "broken off"),
-    *("tool loop", "retrieval", "first turn", "second turn"),
+    *("tool loop", "failing tool", "retrieval", "first turn", "second turn"),
     *("concurrent tasks", "concurrent threads"),
 )
 """One name for each trace, in the order in which they begin."""
@@ -47,6 +47,7 @@ generate: The sky is blue because air scatters light.
 generate_streamed: The| sky| is| blue| because| air| scatters| light|.|
 broken_off: la  lala  lalala
 tool_loop_under_an_agent: Your tip comes to $41.21.
+tool_that_fails: Your tip comes to $41.21.
 retrieval: The sky is blue because air scatters light.
 session: The sky is blue because air scatters light.
 concurrent_tasks:|la lala|la lala lalala|la lala lalalala
@@ -56,6 +57,7 @@ concurrent_threads:|la lala|la lala lalala|la lala lalalala
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 TIP_ANSWER = "Your tip comes to $41.21."
 WEATHER_CALLS = 'get_weather({"city": "Paris"}), get_weather({"city": "Tokyo"})'
+OUT_OF_ORDER = "The calculator is out of order."
 NIGHT = "And at night?"
 CONTEXT = "Air scatters blue light.\nThe sea mirrors the sky."
 CITY = {
@@ -383,81 +385,37 @@ def _calls(port: int | None, resource: Values) -> list[Values]:
 def _trees(port: int | None, resource: Values) -> list[Values]:
     """The traces of several spans: the application's own, and the calls below them."""
     return [
-        stored_trace(
+        _tool_loop(
+            port,
             resource,
-            [
-                _asked(
-                    "AGENT",
-                    "invoke_agent tip-assistant",
-                    TIP,
-                    TIP_ANSWER,
+            "tip-assistant",
+            {
+                "attributes": {
+                    "gen_ai.tool.call.result": "41.21",
+                    "mlflow.spanOutputs": "41.21",
+                },
+            },
+            ("41.21", 142),
+        ),
+        _tool_loop(
+            port,
+            resource,
+            "unlucky",
+            {
+                "status": ("ERROR", f"LookupError: {OUT_OF_ORDER}"),
+                "events": [
                     {
-                        "gen_ai.operation.name": "invoke_agent",
-                        "gen_ai.agent.name": "tip-assistant",
-                    },
-                ),
-                _chat(
-                    port,
-                    tokens(63, 6),
-                    {
-                        "gen_ai.input.messages": [message("user", text(TIP))],
-                        "gen_ai.output.messages": [answer(ASKED_FOR)],
-                        "gen_ai.tool.definitions": DEFINED,
-                        "mlflow.chat.tools": TOOLS,
-                        "mlflow.spanInputs": {
-                            "model": "scripted",
-                            "messages": [{"role": "user", "content": TIP}],
-                            "reasoning_effort": "false",
+                        "name": "exception",
+                        "attributes": {
+                            "exception.type": "LookupError",
+                            "exception.message": OUT_OF_ORDER,
+                            "exception.stacktrace": "<stack>",
+                            "exception.escaped": "False",
                         },
-                        "mlflow.spanOutputs": choices("stop", content=None, tool_calls=[TOOL_CALL]),
-                    },
-                    parent="invoke_agent tip-assistant",
-                ),
-                stored_span(
-                    "calculate_tip",
-                    "TOOL",
-                    {
-                        "gen_ai.operation.name": "execute_tool",
-                        "gen_ai.tool.name": "calculate_tip",
-                        "gen_ai.tool.type": "function",
-                        "gen_ai.tool.call.arguments": {"bill_amount": 187.32, "tip_percentage": 22},
-                        "gen_ai.tool.call.result": "41.21",
-                        "mlflow.spanInputs": {"bill_amount": 187.32, "tip_percentage": 22},
-                        "mlflow.spanOutputs": "41.21",
-                    },
-                    parent="invoke_agent tip-assistant",
-                ),
-                _chat(
-                    port,
-                    tokens(142, 8),
-                    {
-                        "gen_ai.input.messages": [
-                            message("user", text(TIP)),
-                            message("assistant", ASKED_FOR),
-                            message(
-                                "tool",
-                                {"type": "tool_call_response", "id": "call_0", "response": "41.21"},
-                            ),
-                        ],
-                        "gen_ai.output.messages": [answer(text(f"{TIP_ANSWER}\n"))],
-                        "gen_ai.tool.definitions": DEFINED,
-                        "mlflow.chat.tools": TOOLS,
-                        "mlflow.spanInputs": {
-                            "model": "scripted",
-                            "messages": [
-                                {"role": "user", "content": TIP},
-                                {"role": "assistant", "content": None, "tool_calls": [TOOL_CALL]},
-                                {"role": "tool", "content": "41.21", "tool_call_id": "call_0"},
-                            ],
-                            "reasoning_effort": "false",
-                        },
-                        "mlflow.spanOutputs": choices("stop", content=f"{TIP_ANSWER}\n"),
-                    },
-                    parent="invoke_agent tip-assistant",
-                ),
-            ],
-            (TIP, TIP_ANSWER),
-            tokens(205, 14),
+                    }
+                ],
+            },
+            (OUT_OF_ORDER, 175),
         ),
         stored_trace(
             resource,
@@ -536,6 +494,80 @@ def _trees(port: int | None, resource: Values) -> list[Values]:
         _concurrent(port, resource, "three tasks", {}, {}),
         _concurrent(port, resource, "three threads", STREAMED, {"stream": True}),
     ]
+
+
+def _tool_loop(
+    port: int | None, resource: Values, agent: str, ended: Values, told: tuple[str, int]
+) -> Values:
+    """An agent that asks the model, calls a tool, and asks again.
+
+    Args:
+        port: where the Ollama server listens.
+        resource: the resource attributes that MLflow keeps as tags.
+        agent: its name.
+        ended: how the tool ended: what its span has besides, or instead.
+        told: what the model is told of that, and the tokens that it reads then.
+    """
+    result, read = told
+    parent = f"invoke_agent {agent}"
+    named = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent}
+    first = _chat(
+        port,
+        tokens(63, 6),
+        {
+            "gen_ai.input.messages": [message("user", text(TIP))],
+            "gen_ai.output.messages": [answer(ASKED_FOR)],
+            "gen_ai.tool.definitions": DEFINED,
+            "mlflow.chat.tools": TOOLS,
+            "mlflow.spanInputs": {
+                "model": "scripted",
+                "messages": [{"role": "user", "content": TIP}],
+                "reasoning_effort": "false",
+            },
+            "mlflow.spanOutputs": choices("stop", content=None, tool_calls=[TOOL_CALL]),
+        },
+        parent=parent,
+    )
+    tool = stored_span(
+        "calculate_tip",
+        "TOOL",
+        {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": "calculate_tip",
+            "gen_ai.tool.type": "function",
+            "gen_ai.tool.call.arguments": {"bill_amount": 187.32, "tip_percentage": 22},
+            "mlflow.spanInputs": {"bill_amount": 187.32, "tip_percentage": 22},
+            **ended.pop("attributes", {}),
+        },
+        parent=parent,
+    )
+    last = _chat(
+        port,
+        tokens(read, 8),
+        {
+            "gen_ai.input.messages": [
+                message("user", text(TIP)),
+                message("assistant", ASKED_FOR),
+                message("tool", {"type": "tool_call_response", "id": "call_0", "response": result}),
+            ],
+            "gen_ai.output.messages": [answer(text(f"{TIP_ANSWER}\n"))],
+            "gen_ai.tool.definitions": DEFINED,
+            "mlflow.chat.tools": TOOLS,
+            "mlflow.spanInputs": {
+                "model": "scripted",
+                "messages": [
+                    {"role": "user", "content": TIP},
+                    {"role": "assistant", "content": None, "tool_calls": [TOOL_CALL]},
+                    {"role": "tool", "content": result, "tool_call_id": "call_0"},
+                ],
+                "reasoning_effort": "false",
+            },
+            "mlflow.spanOutputs": choices("stop", content=f"{TIP_ANSWER}\n"),
+        },
+        parent=parent,
+    )
+    spans = [_asked("AGENT", parent, TIP, TIP_ANSWER, named), first, tool | ended, last]
+    return stored_trace(resource, spans, (TIP, TIP_ANSWER), tokens(63 + read, 14))
 
 
 def _turn(port: int | None, resource: Values, question: str, usage: Values) -> Values:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from .applications import run_as_it_is
-from .expected_kinds import CITY, KINDS, NIGHT, PNG, TIP_ANSWER, WEATHER_CALLS, kinds
+from .expected_kinds import CITY, KINDS, NIGHT, OUT_OF_ORDER, PNG, TIP_ANSWER, WEATHER_CALLS, kinds
 from .expected_spans import BECAUSE, SKY, TIP
 from .expected_traces import LAUNCHED, TIP_CALL, TOOLS
 from .stored import finished_traces, texts_read
@@ -93,6 +93,7 @@ REQUEST_AND_RESPONSE = {
     "generate streamed": BLUE,
     "broken off": ("loop", "la lala lalala"),
     "tool loop": (TIP, TIP_ANSWER),
+    "failing tool": (TIP, TIP_ANSWER),
     "retrieval": BLUE,
     "first turn": BLUE,
     "second turn": (NIGHT, BECAUSE),
@@ -106,7 +107,16 @@ TOOLS_ON_OFFER = {
     "streamed tool call": TOOLS,
     "two tool calls": [WEATHER, *TOOLS],
     "tool loop": TOOLS,
+    "failing tool": TOOLS,
 }
+RAN = {
+    "name": "calculate_tip",
+    "arguments": {"bill_amount": 187.32, "tip_percentage": 22},
+    "outputs": "41.21",
+    "exception": None,
+}
+FAILED = {"outputs": None, "exception": f"LookupError: {OUT_OF_ORDER}"}
+TOOLS_CALLED = {"tool loop": [RAN], "failing tool": [RAN | FAILED]}
 SESSION = [
     {"role": "user", "content": SKY},
     {"role": "assistant", "content": BECAUSE},
@@ -184,15 +194,9 @@ def test_the_tools_on_offer_are_found(
 def test_the_tools_that_ran_are_found(
     traces: dict[str, Trace], parse: Callable[..., Any], kind: str
 ) -> None:
-    """With arguments and result, under the tool's own name; a mere wish for a call is none."""
-    ran = {
-        "name": "calculate_tip",
-        "arguments": {"bill_amount": 187.32, "tip_percentage": 22},
-        "outputs": "41.21",
-        "exception": None,
-    }
+    """With arguments and result or error, under the tool's name; a mere wish for one is none."""
     found = parse("extract_tools_called_from_trace", traces[kind])
-    assert [call.model_dump() for call in found] == {"tool loop": [ran]}.get(kind, [])
+    assert [call.model_dump() for call in found] == TOOLS_CALLED.get(kind, [])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -407,6 +411,17 @@ SCORES: dict[str, Values] = {
         "says_blue": "no",
         "short": "yes",
         "tokens": 219,
+    },
+    "failing tool": {
+        "question": TIP,
+        "answer": TIP_ANSWER,
+        "calls_asked_for": CALLED,
+        "tools_on_offer": "calculate_tip",
+        "tools_called": f"{CALLED} = None",
+        "calls_as_expected": "yes",
+        "says_blue": "no",
+        "short": "yes",
+        "tokens": 252,
     },
     "retrieval": SAYS_BLUE | {"question": SKY, "tokens": 85},
     # A scorer of sessions is asked once, and answers for the first trace.

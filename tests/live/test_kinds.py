@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,10 +15,12 @@ from .stored import stored_traces, texts_read
 from .stored_rest import traces_over_rest
 
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
 
     from .kinds_run import KindsRun
     from .servers import OllamaServer
+
+Values = dict[str, Any]
 
 READINGS = {
     "server, through MlflowClient": ("server", stored_traces),
@@ -27,11 +30,22 @@ READINGS = {
 
 
 @pytest.fixture(scope="module", params=READINGS)
-def read(request: pytest.FixtureRequest, kinds_run: KindsRun) -> dict[str, Any]:
-    """The stored traces under the names of their kinds, as one of the readers gives them."""
+def read_all(request: pytest.FixtureRequest, kinds_run: KindsRun) -> Callable[[int], list[Values]]:
+    """Read so many stored traces with one of the readers."""
     store, reader = READINGS[request.param]
-    traces = reader(kinds_run.tracking_uris[store], kinds_run.experiment, len(KINDS))
-    return dict(zip(KINDS, traces, strict=True))
+    return partial(reader, kinds_run.tracking_uris[store], kinds_run.experiment)
+
+
+@pytest.fixture(scope="module")
+def read(read_all: Callable[[int], list[Values]]) -> dict[str, Values]:
+    """The stored traces under the names of their kinds."""
+    return dict(zip(KINDS, read_all(len(KINDS)), strict=True))
+
+
+def test_one_trace_too_many_is_an_error(read_all: Callable[[int], list[Values]]) -> None:
+    """Each of the readers tells of it: what they give is all that there is."""
+    with pytest.raises(AssertionError, match=f"^{len(KINDS)} instead of {len(KINDS) - 1} traces"):
+        read_all(len(KINDS) - 1)
 
 
 @pytest.mark.parametrize("store", ["server", "sqlite"])
@@ -43,7 +57,7 @@ def test_the_application_goes_on_as_without_us(kinds_run: KindsRun, store: str) 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_of_call_is_stored_whole(
-    read: dict[str, Any], ollama_server: OllamaServer, kind: str
+    read: dict[str, Values], ollama_server: OllamaServer, kind: str
 ) -> None:
     """State, previews, tags, metadata, and every attribute and event of every span."""
     expected = kinds(urlsplit(ollama_server.url).port, LAUNCHED)[kind]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 EVERY = frozenset(KINDS)
 EMBEDDING = frozenset({"embed", "retrieval"})
 GENERATING = frozenset({"generate", "generate streamed"})
-AGENTS = frozenset({"tool loop", "retrieval"})
+TOOLS = frozenset({"tool loop", "failing tool"})
+AGENTS = TOOLS | {"retrieval"}
 SESSION = frozenset({"first turn", "second turn"})
 CONCURRENT = frozenset({"concurrent tasks", "concurrent threads"})
 CHATS = EVERY - {"embed"} - GENERATING - AGENTS - SESSION - CONCURRENT
@@ -51,13 +52,13 @@ FILTERS: dict[str, Collection[str]] = {
     "span.type = 'CHAT_MODEL'": EVERY - {"embed"} - GENERATING,
     "span.type = 'LLM'": GENERATING,
     "span.type = 'EMBEDDING'": EMBEDDING,
-    "span.type = 'TOOL'": {"tool loop"},
+    "span.type = 'TOOL'": TOOLS,
     "span.type = 'RETRIEVER'": {"retrieval"},
     "span.type IN ('AGENT', 'WORKFLOW')": AGENTS | SESSION,
-    "span.name = 'calculate_tip'": {"tool loop"},
+    "span.name = 'calculate_tip'": TOOLS,
     "span.name = 'embeddings embedder'": EMBEDDING,
     "span.name LIKE 'text_completion%'": GENERATING,
-    "span.status = 'ERROR'": {"error"},
+    "span.status = 'ERROR'": {"error", "failing tool"},
     # Attributes of spans: MLflow looks for them in the JSON text of the span. `=` never finds any,
     # RLIKE finds a text, and LIKE a number or a truth value.
     "span.attributes.mlflow.llm.model RLIKE '^embedder$'": EMBEDDING,
@@ -65,7 +66,7 @@ FILTERS: dict[str, Collection[str]] = {
     "span.attributes.mlflow.llm.provider RLIKE '^ollama$'": EVERY,
     "span.attributes.gen_ai.request.model RLIKE '^embed'": EMBEDDING,
     "span.attributes.gen_ai.agent.name RLIKE '^librarian$'": {"retrieval"},
-    "span.attributes.gen_ai.tool.name RLIKE '^calculate_tip$'": {"tool loop"},
+    "span.attributes.gen_ai.tool.name RLIKE '^calculate_tip$'": TOOLS,
     "span.attributes.gen_ai.request.reasoning.level RLIKE '^true$'": {
         "thinking",
         "streamed thinking",
@@ -80,10 +81,12 @@ FILTERS: dict[str, Collection[str]] = {
     # Any text.
     "trace.text LIKE '%Tokyo%'": {"two tool calls"},
     "trace.text LIKE '%And at night?%'": {"second turn"},
-    # Several conditions.
+    # Several conditions; those on spans must hold of one and the same span.
+    "span.type = 'TOOL' AND span.status = 'ERROR'": {"failing tool"},
+    "span.status = 'ERROR' AND trace.status = 'OK'": {"failing tool"},
     "span.type = 'CHAT_MODEL' AND tag.team = 'blue' AND status = 'OK'": SESSION,
     "span.type = 'RETRIEVER' AND span.name = 'retrieval library'": {"retrieval"},
-    "span.type = 'EMBEDDING' AND span.name = 'retrieval library'": (),  # no span is both
+    "span.type = 'EMBEDDING' AND span.name = 'retrieval library'": (),
     """span.type = 'LLM' AND span.attributes.gen_ai.request.stream LIKE ': "true"%'""": {
         "generate streamed"
     },

@@ -139,30 +139,41 @@ def broken_off() -> None:
 
 
 def tool_loop_under_an_agent() -> None:
-    question = TIP["content"]
-    with asked(
-        "invoke_agent", "tip-assistant", question, gen_ai__agent__name="tip-assistant"
-    ) as say:
+    print("tool_loop_under_an_agent:", tip_told("tip-assistant", calculate_tip))
+
+
+def tool_that_fails() -> None:
+    def out_of_order(**_: object) -> str:
+        raise LookupError("The calculator is out of order.")
+
+    print("tool_that_fails:", tip_told("unlucky", out_of_order))
+
+
+def tip_told(agent: str, tool: Callable[..., str]) -> str:
+    with asked("invoke_agent", agent, TIP["content"], gen_ai__agent__name=agent) as say:
         first = ollama.chat(MODEL, [TIP], tools=[calculate_tip], think=False).message
         (call,) = first.tool_calls or []
-        result = executed(call.function.name, dict(call.function.arguments))
-        answer = content(
-            ollama.chat(MODEL, [TIP, first, result], tools=[calculate_tip], think=False)
-        )
-        say(answer.strip())
-    print("tool_loop_under_an_agent:", answer.strip())
+        result = executed(tool, call.function.name, dict(call.function.arguments))
+        conversation: list[Any] = [TIP, first, result]
+        last = ollama.chat(MODEL, conversation, tools=[calculate_tip], think=False)
+        answer = content(last).strip()
+        say(answer)
+    return answer
 
 
-def executed(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def executed(tool: Callable[..., str], name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     attributes = {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": name,
         "gen_ai.tool.type": "function",
-        "gen_ai.tool.call.arguments": json.dumps(arguments),
+        "gen_ai.tool.call.arguments": json.dumps(arguments, sort_keys=True),
     }
-    with tracer.start_as_current_span(f"execute_tool {name}", attributes=attributes) as span:
-        result = calculate_tip(**arguments)
-        span.set_attribute("gen_ai.tool.call.result", result)
+    try:
+        with tracer.start_as_current_span(f"execute_tool {name}", attributes=attributes) as span:
+            result = tool(**arguments)
+            span.set_attribute("gen_ai.tool.call.result", result)
+    except LookupError as error:
+        result = str(error)
     return {"role": "tool", "content": result, "tool_name": name}
 
 
@@ -248,6 +259,13 @@ runpy.run_path(str(Path(__file__).with_name("conversation.py")), run_name="__mai
 for call in (
     *(streamed_thinking, streamed_tool_call, two_tool_calls, image, embed),
     *(generate, generate_streamed, broken_off),
-    *(tool_loop_under_an_agent, retrieval, session, concurrent_tasks, concurrent_threads),
+    *(
+        tool_loop_under_an_agent,
+        tool_that_fails,
+        retrieval,
+        session,
+        concurrent_tasks,
+        concurrent_threads,
+    ),
 ):
     call()
