@@ -1,13 +1,16 @@
 """What MLflow shows of the calls of Ollama, by the way in which they were traced.
 
-    python benchmarks/fidelity.py [--contenders ours by-hand] [--markdown] [--json FILE]
+    python benchmarks/fidelity.py [--contenders ours by-hand] [--fake] [--markdown]
 
 One workload runs through each contender, in an environment of its own, against one Ollama server
-and into one MLflow server. What the table says is read back from MLflow; README.md says more.
+and into one MLflow server. What the table says is read back from MLflow. docs/comparison.md shows
+the table and says how to read it; --markdown writes it there.
 """
 
 import argparse
 import json
+import os
+import platform
 import sqlite3
 import subprocess
 import sys
@@ -15,23 +18,32 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import ollama
 from environments import OPENINFERENCE, OPENLLMETRY, ROOT, environment, ours
-from fidelity_facts import FACTS, Record, Span, Trace
+from fidelity_facts import FACTS
+from fidelity_traces import Record, Span, Trace
 from mlflow import MlflowClient
+
+from ollama_otel.testing import FakeOllama
 
 sys.path.append(str(ROOT / "tests"))  # the servers are those of the live tests
 sys.path.append(str(ROOT / "benchmarks" / "workload"))
 
-from diary import CHAT_MODEL, EMBEDDING_MODEL, SESSION
+from diary import CHAT_MODEL, EMBEDDING_MODEL, MISSING_MODEL, SESSION
 
 from live import servers
+from live.counterparts import OLLAMA, OLLAMA_VERSION
 
 WORKLOAD: Final = ROOT / "benchmarks" / "workload"
 PAGE: Final = ROOT / "docs" / "comparison.md"
+BEGIN: Final = "<!-- made by benchmarks/fidelity.py: begin -->"
+END: Final = "<!-- made by benchmarks/fidelity.py: end -->"
 LIMIT: Final = 180.0  # seconds, for one contender's workload
 
 
@@ -47,6 +59,7 @@ class Contender:
         settings: environment variables that a user sets. ``{uri}``, ``{experiment}`` and ``{id}``
             stand for MLflow's address and the experiment's name and id.
         launched: whether ``opentelemetry-instrument`` runs the program.
+        over_v1: whether it needs Ollama's OpenAI-compatible endpoint.
     """
 
     title: str
@@ -55,6 +68,7 @@ class Contender:
     program: str
     settings: Mapping[str, str]
     launched: bool = False
+    over_v1: bool = False
 
 
 _OTEL: Final = ("ollama", "opentelemetry-sdk", "opentelemetry-distro", "httpx", "pydantic")
@@ -72,7 +86,7 @@ _TRACKING: Final = {"MLFLOW_TRACKING_URI": "{uri}", "MLFLOW_EXPERIMENT_NAME": "{
 OURS: Final = "ours"
 CONTENDERS: Final = {
     "openllmetry": Contender(
-        "OpenLLMetry, OTLP",
+        "OpenLLMetry",
         (OPENLLMETRY,),
         _OTEL + _STOCK,
         "over_ollama.py",
@@ -80,7 +94,7 @@ CONTENDERS: Final = {
         launched=True,
     ),
     "openinference": Contender(
-        "OpenInference, OTLP",
+        "OpenInference",
         (OPENINFERENCE,),
         _OTEL + _STOCK,
         "over_ollama.py",
@@ -88,11 +102,12 @@ CONTENDERS: Final = {
         launched=True,
     ),
     "autolog": Contender(
-        "mlflow.openai.autolog over /v1",
+        "mlflow.openai.autolog",
         ("openai==3.54.0",),
         _MLFLOW,
         "over_openai.py",
         _TRACKING,
+        over_v1=True,
     ),
     "by-hand": Contender("by hand", (), ("ollama", *_MLFLOW), "by_hand.py", _TRACKING),
     OURS: Contender(
@@ -119,30 +134,48 @@ class Servers:
 
     Attributes:
         ollama: where Ollama answers.
+        ollama_is: what answers there, in words.
         mlflow: where MLflow answers.
         store: the folder in which MLflow keeps its database and artifacts.
     """
 
     ollama: str
+    ollama_is: str
     mlflow: str
     store: Path
 
 
 @contextmanager
-def running_servers(home: Path) -> Iterator[Servers]:
+def running_servers(home: Path, *, fake: bool) -> Iterator[Servers]:
     """Run an Ollama that answers from a script, and an MLflow.
 
     Args:
         home: a folder for all that they write.
+        fake: whether the stand-in of ``ollama_otel.testing`` takes the place of a real Ollama.
     """
     with ExitStack() as stack:
         folders = {name: home / name for name in ("ollama", "mlflow")}
         for folder in folders.values():
             folder.mkdir()
-        url = stack.enter_context(servers.ollama_server(folders["ollama"])).url
+        start = _stand_in if fake else _real_ollama
+        url, words = stack.enter_context(start(folders["ollama"]))
         uri = stack.enter_context(servers.mlflow_server(folders["mlflow"]))
-        _name_models(url)
-        yield Servers(url, uri, folders["mlflow"])
+        yield Servers(url, words, uri, folders["mlflow"])
+
+
+@contextmanager
+def _stand_in(_: Path) -> Iterator[tuple[str, str]]:
+    with FakeOllama(missing_models=[MISSING_MODEL]) as server:
+        yield server.url, "the stand-in of `ollama_otel.testing` for Ollama"
+
+
+@contextmanager
+def _real_ollama(home: Path) -> Iterator[tuple[str, str]]:
+    with servers.ollama_server(home) as server:
+        _name_models(server.url)
+        says = httpx.get(f"{server.url}/api/version").json()["version"]
+        release = OLLAMA_VERSION if says == "0.0.0" else says  # our own build does not know it
+        yield server.url, f"a real Ollama {release}"
 
 
 def _name_models(url: str) -> None:
@@ -255,11 +288,12 @@ class Store:
 
     def _size(self, trace_id: str) -> int:
         folder = self._folder / "artifacts" / self._experiment_id / "traces" / trace_id
-        files = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        # MLflow's own client leaves a second copy of some traces there, and of others not.
+        kept = [it for it in folder.rglob("*") if it.is_file() and it.name != "traces.json"]
         with closing(sqlite3.connect(self._folder / "mlflow.db")) as database:
             query = "SELECT sum(length(CAST(content AS BLOB))) FROM spans WHERE trace_id = ?"
             (rows,) = database.execute(query, [trace_id]).fetchone()
-        return files + (rows or 0)
+        return sum(it.stat().st_size for it in kept) + (rows or 0)
 
 
 def _root(trace: Any) -> Any:
@@ -310,6 +344,7 @@ def record(contender: str, run: Run, traces: Sequence[tuple[int, Trace]]) -> Rec
             case: [trace for began, trace in traces if told["began"] <= began <= told["ended"]]
             for case, told in run.diary.items()
         },
+        got={case: told["got"] for case, told in run.diary.items() if "got" in told},
         raised={case: told["raised"] for case, told in run.diary.items() if "raised" in told},
         lines=user_lines(WORKLOAD / CONTENDERS[contender].program),
         settings=len(CONTENDERS[contender].settings),
@@ -360,30 +395,93 @@ def tell(records: Mapping[str, Record]) -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(shown)
 
 
-def compare(names: Sequence[str]) -> dict[str, Record]:
-    """Run the workload through some contenders, and return what is in the store.
+def write_page(records: Mapping[str, Record], ollama_is: str) -> None:
+    """Write the tables into docs/comparison.md, between its marks.
+
+    Args:
+        records: by contender.
+        ollama_is: what answered, in words.
+    """
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    made = "\n\n".join(_markdown(records, ollama_is))
+    PAGE.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+
+
+def _markdown(records: Mapping[str, Record], ollama_is: str) -> Iterator[str]:
+    yield f"Run on {datetime.now(timezone.utc):%Y-%m-%d}, on {_machine()}, with {ollama_is}."
+    titles = [CONTENDERS[name].title for name in records]
+    for group, rows in table(records):
+        yield f"### {group}"
+        yield _rows([["", *titles], ["---"] * (len(titles) + 1), *rows])
+    yield "### How each was set up"
+    yield _rows([["", "installed", "set"], ["---"] * 3, *map(_set_up, records)])
+
+
+def _rows(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _set_up(name: str) -> list[str]:
+    is_to = CONTENDERS[name]
+    pinned = [it for it in is_to.requirements if "==" in it]
+    shared = [f"{it}=={version(it)}" for it in is_to.shared if it not in {"httpx", "pydantic"}]
+    own = [f"ollama-otel {version('ollama-otel')}, of this tree"] if name == OURS else []
+    settings = [f"`{key}={value}`" for key, value in is_to.settings.items()]
+    installed = [f"`{it}`" for it in pinned + shared]
+    return [is_to.title, "<br>".join(own + installed), "<br>".join(settings)]
+
+
+def _machine() -> str:
+    system = {"Darwin": "macOS"}.get(platform.system(), platform.system())
+    return (
+        f"{system} ({platform.machine()}, {os.cpu_count()} cores) "
+        f"with Python {platform.python_version()}"
+    )
+
+
+def compare(names: Sequence[str], *, fake: bool) -> tuple[dict[str, Record], str]:
+    """Run the workload through some contenders.
 
     Args:
         names: keys of ``CONTENDERS``.
+        fake: whether a stand-in takes the place of a real Ollama.
+
+    Returns:
+        What is in the store, by contender; and what answered, in words.
     """
     records = {}
-    with tempfile.TemporaryDirectory() as folder, running_servers(Path(folder)) as at:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_servers(Path(folder), fake=fake) as at,
+    ):
         for name in names:
             print(f"running {name}", file=sys.stderr)
             experiment_id = MlflowClient(at.mlflow).create_experiment(name)
             run = run_workload(name, at, experiment_id, Path(folder))
             records[name] = record(name, run, Store(at, experiment_id).traces())
             unload(at.ollama)
-    return records
+        return records, at.ollama_is
 
 
 def main() -> int:
     """Compare what the command line asks for, and return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("--contenders", nargs="+", choices=CONTENDERS, metavar="NAME", default=list(CONTENDERS))
+    known = f"default: {' '.join(CONTENDERS)}"
+    add("--contenders", nargs="+", choices=CONTENDERS, metavar="NAME", help=known)
+    add("--fake", action="store_true", help="a stand-in for Ollama, without its endpoint /v1")
+    add("--markdown", action="store_true", help="write docs/comparison.md too")
     options = parser.parse_args()
-    tell(compare(options.contenders))
+    fake = options.fake or OLLAMA.find() is None
+    if fake and not options.fake:
+        print("no Ollama here (make counterparts): a stand-in answers", file=sys.stderr)
+    wanted = options.contenders or CONTENDERS
+    names = [name for name in wanted if not (fake and CONTENDERS[name].over_v1)]
+    records, ollama_is = compare(names, fake=fake)
+    tell(records)
+    if options.markdown:
+        write_page(records, ollama_is)
     return 0
 
 

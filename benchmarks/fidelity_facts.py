@@ -6,219 +6,49 @@ A fact is a function from the record of one contender to a cell. ``FACTS`` is th
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from environments import ROOT
+from fidelity_traces import Json, NoTraceError, Record, texts
 
-sys.path.append(str(ROOT / "tests"))  # what MLflow's page draws, the tests know
 sys.path.append(str(ROOT / "benchmarks" / "workload"))
 
 from diary import ICON, PHOTO, QUESTION, SESSION, SYSTEM, TIP, USER
 
-from mlflow_export import page
-
 YES: Final = "yes"
+TEXT: Final = "text"
 RAW: Final = "raw"
 NO: Final = "no"
 NO_TRACE: Final = "no trace"
+"""What a cell says of something; docs/comparison.md explains it."""
 
 CALLS: Final = 17
 """Calls of a model in the workload: one in each case, two in a tool loop."""
 
-OWN_SPANS: Final = frozenset({"turn", "calculate_tip", "execute_tool calculate_tip"})
-ANSWER: Final = "The sky is blue because air scatters light."
-REASONING: Final = "Let me reason about it"
-BROKEN_OFF: Final = "la lala lalala"
 ARGUMENTS: Final = r"bill_amount\W+187\.32"
 RESULT: Final = "41.21"
-
-Json = dict[str, Any]
-
-
-class NoTraceError(LookupError):
-    """The call of a case is not in the store."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """A span as MLflow gives it back.
-
-    Attributes:
-        name: its name.
-        type: its type.
-        parent: the id of its parent, if it has one.
-        status: its status code.
-        attributes: all of them, decoded.
-        events: name and attributes of each.
-    """
-
-    name: str
-    type: str
-    parent: str | None
-    status: str
-    attributes: Json
-    events: Sequence[tuple[str, Json]]
-
-    @property
-    def inputs(self) -> Any:
-        """What went in."""
-        return self.attributes.get("mlflow.spanInputs")
-
-    @property
-    def outputs(self) -> Any:
-        """What came out."""
-        return self.attributes.get("mlflow.spanOutputs")
-
-    @cached_property
-    def asked(self) -> list[Json]:
-        """The messages of the request that the page draws as a conversation."""
-        return drawn(self.inputs)
-
-    @cached_property
-    def answered(self) -> list[Json]:
-        """The messages of the answer that the page draws as a conversation."""
-        return drawn(self.outputs)
-
-    @cached_property
-    def stored(self) -> str:
-        """Everything that is stored of it, as one text."""
-        return json.dumps([self.attributes, self.events], ensure_ascii=False).replace("\\", "")
-
-
-@dataclass(frozen=True)
-class Trace:
-    """A trace as MLflow gives it back.
-
-    Attributes:
-        state: its state.
-        request: its request preview.
-        response: its response preview.
-        name: its name, as the list shows it.
-        metadata: its metadata.
-        spans: its spans.
-        size: bytes that the store keeps of it, on disk and in the database.
-        found_by: the searches that found it.
-    """
-
-    state: str
-    request: str | None
-    response: str | None
-    name: str | None
-    metadata: Mapping[str, str]
-    spans: Sequence[Span]
-    size: int
-    found_by: frozenset[str]
-
-    @property
-    def calls(self) -> list[Span]:
-        """The spans of calls of a model."""
-        return [span for span in self.spans if span.name not in OWN_SPANS]
-
-
-@dataclass(frozen=True)
-class Record:
-    """What the workload left in the store, by one contender.
-
-    Attributes:
-        traces: the traces of each case.
-        raised: by case, what the application saw raised.
-        lines: lines of code that a user writes.
-        settings: environment variables that a user sets.
-    """
-
-    traces: Mapping[str, Sequence[Trace]]
-    raised: Mapping[str, str] = field(default_factory=dict)
-    lines: int = 0
-    settings: int = 0
-
-    def trace(self, case: str) -> Trace:
-        """Return the trace of a case."""
-        for trace in self.traces.get(case, ()):
-            if trace.calls:
-                return trace
-        raise NoTraceError(case)
-
-    def call(self, case: str, which: int = 0) -> Span:
-        """Return the span of a call of a model; the first or the second of a case."""
-        calls = self.trace(case).calls
-        if which >= len(calls):
-            raise NoTraceError(case)
-        return calls[which]
-
-
-# What the page draws ------------------------------------------------------------------------
-
-
-def drawn(value: Any) -> list[Json]:
-    """Return the messages that MLflow's page draws as a conversation; none where it shows JSON.
-
-    The rules are those of normalizeConversation in MLflow's ModelTraceExplorer.utils.tsx.
-
-    Args:
-        value: the inputs or outputs of a span.
-    """
-    found = value
-    if isinstance(value, dict) and "choices" in value:
-        found = [choice.get("message") for choice in value["choices"]]
-        if not all(isinstance((it or {}).get("content"), str | None) for it in found):
-            return []
-    elif isinstance(value, dict):
-        found = value.get("messages")
-    if not isinstance(found, list) or not found:
-        return []
-    for turned in (found, [_of_parts(message) for message in found]):
-        messages = [_without_nulls(message) for message in turned]
-        if all(page.draws_message(message) for message in messages):
-            return messages
-    return []
-
-
-def _without_nulls(message: Any) -> Any:
-    if not isinstance(message, dict):
-        return message
-    return {key: value for key, value in message.items() if value is not None}
-
-
-def _of_parts(message: Any) -> Any:
-    """Return a message of OpenTelemetry's parts in OpenAI's shape, if the page can read it."""
-    if not isinstance(message, dict) or not message.get("parts"):
-        return None
-    turned: Json = {"role": message.get("role"), "content": ""}
-    for part in message["parts"]:
-        match part:
-            case {"type": "text", "content": str(content)}:
-                turned["content"] += content
-            case {"type": "tool_call", "name": str(name)}:
-                arguments = json.dumps(part.get("arguments"))
-                call = {
-                    "id": part.get("id") or name,
-                    "function": {"name": name, "arguments": arguments},
-                }
-                turned.setdefault("tool_calls", []).append(call)
-            case {"type": "tool_call_response", "response": response}:
-                turned |= {"content": str(response), "tool_call_id": part.get("id") or ""}
-            case _:
-                return None
-    return turned
-
-
-def _texts(messages: Sequence[Json]) -> Iterator[str]:
-    """Give every text that the page shows of some messages, but not that of reasoning."""
-    for message in messages:
-        content = message.get("content") or ""
-        if isinstance(content, str):
-            yield content
-            continue
-        yield from (block["text"] for block in content if block["type"] == "text")
 
 
 def _verdict(shown: object, pattern: str, stored: str) -> str:
     if shown:
         return YES
     return RAW if re.search(pattern, stored) else NO
+
+
+def _told(messages: Sequence[Json], value: Any, text: str, stored: str) -> str:
+    """Say how the page shows a text: as a message, as a text by itself, or among other things."""
+    fields = list(value.values()) if isinstance(value, dict) else [value]
+    if text in fields and not messages:
+        return TEXT
+    # MLflow takes an answer in JSON apart, and spaces it in its own way.
+    return _verdict(text in texts(messages), re.escape(_squeezed(text)), _squeezed(stored))
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
 
 
 # Rows ---------------------------------------------------------------------------------------
@@ -238,9 +68,13 @@ def _name(record: Record) -> str:
     return record.trace("chat").name or NO
 
 
-def _preview(record: Record, case: str, text: str, *, response: bool = False) -> str:
-    trace = record.trace(case)
-    preview = (trace.response if response else trace.request) or ""
+def _request(record: Record, case: str, text: str) -> str:
+    preview = record.trace(case).request or ""
+    return _verdict(preview == text, re.escape(text), preview)
+
+
+def _response(record: Record, case: str) -> str:
+    preview, text = record.trace(case).response or "", record.answer(case)
     return _verdict(preview == text, re.escape(text), preview)
 
 
@@ -276,18 +110,18 @@ def _status(record: Record) -> str:
 
 def _question(record: Record, case: str) -> str:
     call = record.call(case)
-    return _verdict(QUESTION in _texts(call.asked), re.escape(QUESTION), call.stored)
+    return _told(call.asked, call.inputs, QUESTION, call.stored)
 
 
 def _system(record: Record) -> str:
     call = record.call("chat")
-    shown = {"role": "system", "content": SYSTEM} in call.asked
-    return _verdict(shown, re.escape(SYSTEM), call.stored)
+    system = [message for message in call.asked if message["role"] == "system"]
+    return _told(system, call.inputs, SYSTEM, call.stored)
 
 
 def _answer(record: Record, case: str) -> str:
     call = record.call(case)
-    return _verdict(ANSWER in _texts(call.answered), re.escape(ANSWER), call.stored)
+    return _told(call.answered, call.outputs, record.answer(case), call.stored)
 
 
 def _asked_for(record: Record, case: str, pattern: str) -> str:
@@ -297,10 +131,11 @@ def _asked_for(record: Record, case: str, pattern: str) -> str:
 
 
 def _reasoning(record: Record, case: str) -> str:
-    call = record.call(case)
-    shown = any(message.get("reasoning") == REASONING for message in call.answered)
+    call, thinking = record.call(case), record.thinking(case)
+    shown = any(message.get("reasoning") == thinking for message in call.answered)
     # A stream's chunks hold it word by word.
-    return _verdict(shown, f"{REASONING}|(reasoning|thinking)\\W+Let", call.stored)
+    word = re.escape(thinking.split()[0])
+    return _verdict(shown, f"(reasoning|thinking)\\W+{word}", call.stored)
 
 
 def _tool_call(record: Record, case: str) -> str:
@@ -311,9 +146,9 @@ def _tool_call(record: Record, case: str) -> str:
 
 
 def _tools_offered(record: Record) -> str:
-    from mlflow.types.chat import ChatTool  # noqa: PLC0415  (seconds, and only here)
-
     call = record.call("tools")
+    from mlflow.types.chat import ChatTool  # noqa: PLC0415  (takes seconds)
+
     offered = call.attributes.get("mlflow.chat.tools") or []
     try:
         # Judges ask every tool for its function.
@@ -342,12 +177,6 @@ def _tool_span(record: Record) -> str:
     return next((f"{it.type} {it.name}" for it in spans if it.name.endswith("calculate_tip")), NO)
 
 
-def _json(record: Record) -> str:
-    call = record.call("JSON")
-    shown = any(text.startswith('{"answer"') for text in _texts(call.answered))
-    return _verdict(shown, r'"answer"', json.dumps(call.outputs).replace("\\", ""))
-
-
 def _image(record: Record, case: str, data: bytes) -> str:
     call = record.call(case)
     blocks = [
@@ -359,7 +188,7 @@ def _image(record: Record, case: str, data: bytes) -> str:
     urls = [block["image_url"]["url"] for block in blocks if block["type"] == "image_url"]
     if any(url.startswith(("data:", "mlflow-attachment:")) for url in urls):
         return "shown"
-    if any("image/png" in text for text in _texts(call.asked)):
+    if any("image/png" in text for text in texts(call.asked)):
         return "named"
     return RAW if len(call.stored) > len(data) else NO
 
@@ -424,11 +253,6 @@ def _finish_reason(record: Record) -> str:
     return _verdict(shown, r'"length"', call.stored)
 
 
-def _partial(record: Record) -> str:
-    call = record.call("broken off")
-    return _verdict(BROKEN_OFF in _texts(call.answered), BROKEN_OFF, call.stored)
-
-
 def _found(record: Record, case: str, search: str) -> str:
     return YES if search in record.trace(case).found_by else NO
 
@@ -471,13 +295,10 @@ FACTS: Final[Mapping[str, Sequence[Fact]]] = {
         Fact("calls of a model that are there", _calls),
         Fact("traces that stay in progress for ever", _unfinished),
         Fact("name of a chat", _name),
-        Fact("request preview is the question", partial(_preview, case="chat", text=QUESTION)),
-        Fact(
-            "response preview is the answer",
-            partial(_preview, case="chat", text=ANSWER, response=True),
-        ),
+        Fact("request preview is the question", partial(_request, case="chat", text=QUESTION)),
+        Fact("response preview is the answer", partial(_response, case="chat")),
         Fact("preview of an embedding is its text", _embedding_preview),
-        Fact("preview of a turn is the question", partial(_preview, case="tools", text=TIP)),
+        Fact("preview of a turn is the question", partial(_request, case="tools", text=TIP)),
         Fact("session and user", _session),
         Fact("tokens of a tool loop, in all", _total),
         Fact("state of a call that failed", partial(_state, case="error")),
@@ -486,10 +307,10 @@ FACTS: Final[Mapping[str, Sequence[Fact]]] = {
     "A chat": (
         Fact("type of the span", partial(_type, case="chat")),
         Fact("status of a chat, of a streamed one", _status),
-        Fact("question as a bubble", partial(_question, case="chat")),
-        Fact("system message as a bubble", _system),
-        Fact("answer as a bubble", partial(_answer, case="chat")),
-        Fact("answer of a stream as a bubble", partial(_answer, case="stream")),
+        Fact("question", partial(_question, case="chat")),
+        Fact("system message", _system),
+        Fact("answer", partial(_answer, case="chat")),
+        Fact("answer of a stream", partial(_answer, case="stream")),
         Fact("options (seed)", partial(_asked_for, case="chat", pattern=r"seed\W+7\b")),
         Fact(
             "option of Ollama (num_ctx)",
@@ -497,13 +318,13 @@ FACTS: Final[Mapping[str, Sequence[Fact]]] = {
         ),
         Fact("reasoning", partial(_reasoning, case="thinking")),
         Fact("reasoning of a stream", partial(_reasoning, case="thinking stream")),
-        Fact("JSON answer", _json),
+        Fact("JSON answer", partial(_answer, case="JSON")),
         Fact(
             "JSON schema that was asked for",
             partial(_asked_for, case="JSON", pattern=r"answer\W+type\W+string"),
         ),
         Fact("finish reason of an answer cut short", _finish_reason),
-        Fact("text so far of a stream that was broken off", _partial),
+        Fact("text so far of a stream that was broken off", partial(_answer, case="broken off")),
         Fact("exception of a call that failed", _exception),
     ),
     "Tools": (
@@ -511,7 +332,7 @@ FACTS: Final[Mapping[str, Sequence[Fact]]] = {
         Fact("tools on offer, as judges need them", _tools_offered),
         Fact("tool call", partial(_tool_call, case="tools")),
         Fact("tool call of a stream", partial(_tool_call, case="tools stream")),
-        Fact("tool result as a bubble", _tool_result),
+        Fact("tool result", _tool_result),
         Fact("tool result linked to its call", _linked),
         Fact("type and name of the tool's own span", _tool_span),
     ),
@@ -523,7 +344,7 @@ FACTS: Final[Mapping[str, Sequence[Fact]]] = {
     ),
     "Other calls": (
         Fact("type of generate", partial(_type, case="generate")),
-        Fact("question of generate as a bubble", partial(_question, case="generate")),
+        Fact("question of generate", partial(_question, case="generate")),
         Fact("type of embed", partial(_type, case="embed")),
         Fact("text of embed", _embedded),
     ),

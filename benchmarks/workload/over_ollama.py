@@ -60,7 +60,8 @@ class Workload:
         }
 
     def _chat(self, messages: list[Any], **more: Any) -> Any:
-        return self._client.chat(model=CHAT_MODEL, messages=messages, **{"think": False} | more)
+        settings: dict[str, Any] = {"model": CHAT_MODEL, "think": False}
+        return self._client.chat(messages=messages, **settings | more)
 
     def chat(self) -> object:
         """Ask with a system message and options."""
@@ -69,13 +70,14 @@ class Workload:
 
     def streamed(self, *, think: bool) -> object:
         """Ask for a stream, and read it to its end."""
-        chunks = self._chat([_asks(QUESTION)], stream=True, think=think)
-        return "".join(chunk.message.content or "" for chunk in chunks)
+        parts = [chunk.message for chunk in self._chat([_asks(QUESTION)], stream=True, think=think)]
+        thinking = "".join(part.thinking or "" for part in parts)
+        return [thinking, "".join(part.content or "" for part in parts)]
 
     def thinking(self) -> object:
         """Ask a model that thinks first."""
         message = self._chat([_asks(QUESTION)], think=True).message
-        return message.thinking, message.content
+        return [message.thinking, message.content]
 
     def tools(self, *, stream: bool) -> object:
         """Run the tool that the model calls, and ask again with its result."""
@@ -128,7 +130,7 @@ class Workload:
 
     def missing_model(self) -> object:
         """Ask a model that the server does not have."""
-        return self._client.chat(model=MISSING_MODEL, messages=[_asks(QUESTION)])
+        return self._chat([_asks(QUESTION)], model=MISSING_MODEL)
 
     def broken_off(self) -> object:
         """Leave a stream after some chunks, as a user does who has seen enough."""

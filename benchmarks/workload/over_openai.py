@@ -82,12 +82,14 @@ class Workload:
     def streamed(self, *, effort: str) -> object:
         """Ask for a stream, and read it to its end."""
         chunks = self._chat([_asks(QUESTION)], stream=True, reasoning_effort=effort)
-        return "".join(delta.content or "" for delta in _deltas(chunks))
+        parts = list(_deltas(chunks))
+        thinking = "".join(getattr(part, "reasoning", None) or "" for part in parts)
+        return [thinking, "".join(part.content or "" for part in parts)]
 
     def thinking(self) -> object:
         """Ask a model that thinks first."""
         message = self._say([_asks(QUESTION)], reasoning_effort="high")
-        return getattr(message, "reasoning", None), message.content
+        return [getattr(message, "reasoning", None), message.content]
 
     def tools(self, *, stream: bool) -> object:
         """Run the tool that the model calls, and ask again with its result."""
