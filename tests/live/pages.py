@@ -29,12 +29,13 @@ def open_list(page: Page, mlflow_uri: str, experiment_id: str, count: int) -> Lo
         experiment_id: the experiment.
         count: how many traces there are.
     """
+    from playwright.sync_api import expect  # noqa: PLC0415 - only in group live
+
     page.add_init_script(SEEN_BEFORE)
     page.set_viewport_size({"width": 1600, "height": 900})
     page.goto(f"{mlflow_uri}/#/experiments/{experiment_id}/traces")
     rows = page.get_by_role("row")
-    rows.nth(count).wait_for()
-    assert rows.count() == 1 + count
+    expect(rows).to_have_count(1 + count)
     return rows
 
 
@@ -76,6 +77,7 @@ def cells(rows: Locator, trace: Trace, *columns: str) -> tuple[str, ...]:
     """
     names = rows.first.get_by_role("columnheader").all_inner_texts()
     row = rows.and_(rows.page.get_by_role("row", name=trace.info.trace_id))
+    row.wait_for()
     told = dict(zip(names, row.get_by_role("cell").all_inner_texts(), strict=True))
     return tuple(" ".join(told[column].split()) for column in columns)
 
@@ -89,7 +91,9 @@ def tree(dialog: Locator, names: Sequence[str]) -> list[tuple[int, str]]:
     """
     edge = _box(dialog.get_by_role("tablist"))["x"]  # what lies right of it is about one span
     pattern = re.compile(f"^({'|'.join(map(re.escape, names))})$")
-    found = [(_box(each), each.inner_text()) for each in dialog.get_by_text(pattern).all()]
+    named = dialog.get_by_text(pattern)
+    named.first.wait_for()
+    found = [(_box(each), each.inner_text()) for each in named.all()]
     spans = sorted((box["y"], box["x"], name) for box, name in found if box["x"] < edge)
     columns = sorted({x for _, x, _ in spans})
     return [(columns.index(x), name) for _, x, name in spans]

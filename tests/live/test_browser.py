@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 APP = "gallery.py"
 KINDS = (
-    *("plain", "streamed", "thinking", "structured", "cut_short", "broken_off", "generate"),
-    *("embed", "tool_call", "two_tool_calls", "tool_results", "tool_loop", "retrieval"),
-    *("missing_model", "image", "large_image", "first_turn", "second_turn"),
+    *("plain", "streamed", "thinking", "unfinished_thought", "structured", "cut_short"),
+    *("broken_off", "generate", "embed", "tool_call", "two_tool_calls", "tool_results"),
+    *("tool_loop", "retrieval", "missing_model", "image", "large_image"),
+    *("first_turn", "second_turn"),
 )
 WHY = "Why is the sky blue?"
 SKY = "The sky is blue because air scatters light."
@@ -87,6 +88,14 @@ PAGES = {
         (
             *(*INPUTS, *QUESTION, *MODEL, "reasoning_effort", "true"),
             *(*OUTPUTS, "Assistant", "Reasoning", "Blue wave wins!"),
+        ),
+    ),
+    "unfinished_thought": Shown(
+        "chat scripted",
+        "25 tokens $0.00",
+        (
+            *(*INPUTS, *QUESTION, *MODEL, "max_tokens", "4", "reasoning_effort", "true"),
+            *(*OUTPUTS, "Assistant", "Reasoning"),
         ),
     ),
     "structured": Shown(
@@ -164,6 +173,7 @@ LIST = {
     "plain": (WHY, SKY, OK_STATE, "79"),
     "streamed": (WHY, SKY, OK_STATE, "31"),
     "thinking": (WHY, "Blue wave wins!", OK_STATE, "33"),
+    "unfinished_thought": (WHY, "Let me reason", OK_STATE, "25"),
     "structured": (WHY, '{"answer":"","n":1}', OK_STATE, "41"),
     "cut_short": ("loop", "la lala lalalala lala", OK_STATE, "17"),
     "broken_off": ("loop", "la lala lalala", OK_STATE, NONE),

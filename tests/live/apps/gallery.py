@@ -84,6 +84,10 @@ def thinking() -> None:
     ollama.chat(MODEL, [WHY], think=True)
 
 
+def unfinished_thought() -> None:
+    ollama.chat(MODEL, [WHY], think=True, options={"num_predict": 4})
+
+
 def tool_call() -> None:
     ollama.chat(MODEL, [TIP], tools=[calculate_tip], think=False)
 
@@ -206,9 +210,9 @@ def second_turn() -> None:
 
 
 KINDS: tuple[Callable[[], None], ...] = (
-    *(plain, streamed, thinking, structured, cut_short, broken_off, generate, embed),
-    *(tool_call, two_tool_calls, tool_results, tool_loop, retrieval, missing_model),
-    *(image, large_image, first_turn, second_turn),
+    *(plain, streamed, thinking, unfinished_thought, structured, cut_short, broken_off),
+    *(generate, embed, tool_call, two_tool_calls, tool_results, tool_loop, retrieval),
+    *(missing_model, image, large_image, first_turn, second_turn),
 )
 for kind in KINDS:
     kind()
