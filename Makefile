@@ -9,7 +9,7 @@ HAS_UV = $(shell test -x $(BIN)/uv && echo yes)
 INSTALL = $(if $(HAS_UV),$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip install) --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test live counterparts wheel versions sdk lint types build docs-tables bench clean
+.PHONY: help demo test live counterparts wheel versions sdk lint types build docs-tables bench compare clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
@@ -52,6 +52,9 @@ docs-tables: $(VENV)/.test ## The tables in docs/ that are made from what the te
 
 bench: $(VENV)/.test ## Cost per call beside the peers
 	$(BIN)/python benchmarks/cost.py
+
+compare: $(VENV)/.live ## What MLflow shows of each way of tracing, into docs/comparison.md
+	$(BIN)/python benchmarks/fidelity.py --markdown
 
 clean: ## Remove all that was made here
 	rm -rf $(VENV) dist build artifacts .mypy_cache .pytest_cache .ruff_cache .coverage

@@ -41,7 +41,7 @@ BESIDE = """
 | in MLflow | from |
 | --- | --- |
 | name | `mlflow.traceTag.mlflow.traceName` of its first span, else that span's name |
-| request and response | the text of the last user message and of the answer of the first span; of an answer without a text, its tool calls, its reasoning or why it ended |
+| request and response | the text of the last user message and of the answer of the first span; of an answer without a text, its tool calls, its reasoning or why it ended. Where the first span is the application's own and says nothing, the first question and the last answer below it |
 | session, user | `session.id` or `gen_ai.conversation.id`, `user.id` of any span |
 | tags | the resource's attributes, `tags=` of the exporter, `mlflow.traceTag.*` of the first span |
 | run | the one that was active at a call, `run_id=` of the exporter, `MLFLOW_RUN_ID` |

@@ -1,5 +1,6 @@
 """What Ollama tells beyond the conventions is on spans where somebody asked for it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import yaml
 from opentelemetry.sdk.trace import TracerProvider
 
 from conftest import Instrument
-from ollama_otel import _doors, _internal_errors, _ollama_attributes
+from ollama_otel import _doors, _extract, _internal_errors, _ollama_attributes
 from ollama_otel.mlflow import MlflowSpanExporter
 from recorded import EXCHANGES, both, call
+from telemetry import told
 
 REGISTRY = Path(__file__).parent.parent / "docs" / "registry" / "ollama.yaml"
 PLAIN = EXCHANGES["chat_plain"]
@@ -42,10 +44,10 @@ def expected(name: str) -> dict[str, Any]:
     exchange = EXCHANGES[name]
     sent = exchange.request.get("keep_alive")
     texts = exchange.request.get("input", exchange.request.get("prompt"))
-    told: dict[str, Any] = {} if sent is None else {"ollama.request.keep_alive": sent}
+    asked: dict[str, Any] = {} if sent is None else {"ollama.request.keep_alive": sent}
     if "embed" in name:
-        told["ollama.request.input"] = (texts,)
-    return told | {
+        asked["ollama.request.input"] = (texts,)
+    return asked | {
         f"ollama.response.{kind}_duration": exchange.lines[-1][f"{kind}_duration"] / 1e9
         for kind in TIMES[name]
     }
@@ -67,10 +69,10 @@ def test_asked_for_the_servers_durations_are_seconds_on_the_span(
 
 
 @pytest.mark.parametrize(
-    ("keep_alive", "told"), [("5m", "5m"), (-1, "-1"), (0, "0"), (1.5, "1.5"), ("\ud800", "?")]
+    ("keep_alive", "shown"), [("5m", "5m"), (-1, "-1"), (0, "0"), (1.5, "1.5"), ("\ud800", "?")]
 )
 def test_keep_alive_is_told_as_the_application_gave_it(
-    keep_alive: Any, told: str, instrument: Instrument
+    keep_alive: Any, shown: str, instrument: Instrument
 ) -> None:
     """A duration, or a number of seconds."""
     recording = instrument(ollama_attributes=True)
@@ -80,7 +82,38 @@ def test_keep_alive_is_told_as_the_application_gave_it(
     except UnicodeEncodeError:
         assert not keep_alive.isascii()  # a text that no request can carry
 
-    assert own(recording.span)["ollama.request.keep_alive"] == told
+    assert own(recording.span)["ollama.request.keep_alive"] == shown
+
+
+def test_options_that_only_ollama_has_are_told_together(instrument: Instrument) -> None:
+    """Those that the conventions know have attributes of their own."""
+    recording = instrument(ollama_attributes=True)
+    options = {"num_ctx": 8192, "temperature": 0.5, "seed": 1, "repeat_penalty": 1.1}
+
+    PLAIN.client().chat("m", [], options=options)
+    PLAIN.client().chat("m", [], options={"temperature": 0.5})
+
+    first, second = (own(told(span)) for span in recording.spans)
+    assert first["ollama.request.options"] == '{"num_ctx": 8192, "repeat_penalty": 1.1}'
+    assert "ollama.request.options" not in second
+
+
+def test_the_options_of_the_conventions_are_those_that_are_read() -> None:
+    """A new one is told once."""
+    assert set(_extract._OPTIONS) == _ollama_attributes.CONVENTIONAL_OPTIONS
+
+
+def test_the_schema_of_an_answer_is_told(instrument: Instrument) -> None:
+    """The word json alone is the output type of the conventions."""
+    recording = instrument(ollama_attributes=True)
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+    PLAIN.client().chat("m", [], format=schema)
+    PLAIN.client().chat("m", [], format="json")
+
+    first, second = (own(told(span)) for span in recording.spans)
+    assert json.loads(first["ollama.request.format"]) == schema
+    assert "ollama.request.format" not in second
 
 
 def test_nobody_who_did_not_ask_gets_them(instrument: Instrument) -> None:
@@ -220,8 +253,8 @@ def test_the_registry_describes_every_attribute() -> None:
     (group,) = yaml.safe_load(REGISTRY.read_text(encoding="utf-8"))["groups"]
     described = {each["id"]: each["type"] for each in group["attributes"]}
 
-    told = {name: "string" for name, _ in _ollama_attributes.REQUEST.values()}
-    told |= {name: "double" for name, _ in _ollama_attributes.RESPONSE.values()}
-    told |= {_ollama_attributes.INPUT: "string[]"}
-    assert described == told
+    known = {name: "string" for name, _ in _ollama_attributes.REQUEST.values()}
+    known |= {name: "double" for name, _ in _ollama_attributes.RESPONSE.values()}
+    known |= {_ollama_attributes.INPUT: "string[]"}
+    assert described == known
     assert all({"brief", "examples", "stability"} <= set(each) for each in group["attributes"])

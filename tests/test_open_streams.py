@@ -105,8 +105,10 @@ for stream in streams:
     next(stream)
 from ollama_otel import _calls
 end = _calls.Call.end
+fault = [ZeroDivisionError()]
 def end_but_one(call, *error):
-    1 / (call._invocation.span.name != "chat second")
+    if fault and call._invocation.span.name == "chat second":
+        raise fault.pop()
     end(call, *error)
 _calls.Call.end = end_but_one
 import logging

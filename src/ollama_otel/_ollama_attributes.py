@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from ollama_otel._text import utf8
+from ollama_otel._text import plain, utf8
 
 Reader: TypeAlias = Callable[[object], float | str | None]
 
@@ -27,8 +27,30 @@ def _as_given(value: object) -> str | None:
     return utf8(value) if isinstance(value, str) else json.dumps(value)
 
 
+def _own_options(options: object) -> str | None:
+    if not isinstance(options, Mapping):
+        return None
+    own = {name: value for name, value in options.items() if name not in CONVENTIONAL_OPTIONS}
+    return json.dumps(plain(own)) if own else None
+
+
+def _schema(value: object) -> str | None:
+    # "json" alone is the conventions' output type, and says no more.
+    return json.dumps(plain(value)) if isinstance(value, Mapping) else None
+
+
+CONVENTIONAL_OPTIONS: Final = frozenset(
+    {
+        *("frequency_penalty", "num_predict", "presence_penalty", "seed", "stop"),
+        *("temperature", "top_k", "top_p"),
+    }
+)
+"""Ollama's options for which the conventions have an attribute."""
+
 REQUEST: Final[Mapping[str, tuple[str, Reader]]] = {
     "keep_alive": ("ollama.request.keep_alive", _as_given),
+    "options": ("ollama.request.options", _own_options),
+    "format": ("ollama.request.format", _schema),
 }
 """Field of the request's body, the attribute, and what makes its value."""
 

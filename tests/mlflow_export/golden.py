@@ -103,6 +103,41 @@ GOLDEN: dict[str, tuple[Attributes, Attributes]] = {
             **model("llama3.2:latest"),
         ),
     ),
+    "chat, what only Ollama has": (
+        {
+            **OLLAMA,
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.reasoning.level": "false",
+            "ollama.request.options": '{"num_ctx": 8192}',
+            "ollama.request.format": '{"type": "object"}',
+            "ollama.request.keep_alive": "5m",
+            "ollama.response.load_duration": 0.5,
+        },
+        added(
+            "CHAT_MODEL",
+            spanInputs={
+                "model": "llama3.2",
+                "messages": NO_MESSAGES,
+                "think": False,
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"schema": {"type": "object"}},
+                },
+                "options": {"num_ctx": 8192},
+            },
+            spanOutputs={
+                "choices": [
+                    {
+                        "index": 0,
+                        "finish_reason": None,
+                        "message": {"role": "assistant", "content": "[content not captured]"},
+                    }
+                ]
+            },
+            message__format="openai",
+            **model(),
+        ),
+    ),
     "chat, thinking": (
         {
             **OLLAMA,

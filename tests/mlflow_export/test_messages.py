@@ -95,7 +95,7 @@ def test_pictures_and_sounds_are_shown(part: Json, block: Json) -> None:
         ),
         (
             {"type": "uri", "modality": "image", "uri": "ni:///sha-256;abc?size=9"},
-            "[image: ni:///sha-256;abc?size=9]",
+            "[image, 9 bytes, sha256 abc]",
         ),
         (
             {"type": "uri", "modality": "image", "uri": "data:image/png;base64," + BIG},

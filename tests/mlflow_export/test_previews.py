@@ -41,6 +41,11 @@ def answer(*parts: dict[str, Any], reason: str = "stop") -> dict[str, str]:
         (CHAT | ASKED | answer(text("11.")), ("Tip for 50?", "11.")),
         (CHAT | ASKED | answer(CALL), ("Tip for 50?", 'tip({"bill": 50})')),
         (
+            CHAT | ASKED | answer(CALL | {"arguments": {"b": 1, "a": "ü"}}),
+            ("Tip for 50?", 'tip({"a": "ü", "b": 1})'),
+        ),
+        (CHAT | ASKED | answer(CALL | {"arguments": "{cut"}), ("Tip for 50?", "tip({cut)")),
+        (
             CHAT | ASKED | answer(CALL, CALL | {"id": "call_1", "arguments": {"bill": 80}}),
             ("Tip for 50?", 'tip({"bill": 50}), tip({"bill": 80})'),
         ),
@@ -70,7 +75,7 @@ def answer(*parts: dict[str, Any], reason: str = "stop") -> dict[str, str]:
         (
             EMBED
             | {"ollama.request.input": ("one", "two"), "gen_ai.embeddings.dimension.count": 3},
-            ("one\ntwo", "3 dimensions"),
+            ("two", "2 vectors of 3 dimensions"),
         ),
         (EMBED, ("[content not captured]", "None")),
         (CHAT | ASKED | {"error.type": "404"}, ("Tip for 50?", "None")),

@@ -29,21 +29,41 @@ _CONVENTIONS: Final = (
 )
 _INFERENCE: Final = f"{_CONVENTIONS}/client-inference.md"
 
-REQUEST_OPTIONS: Final = {
-    "gen_ai.request.temperature": "temperature",
-    "gen_ai.request.top_p": "top_p",
-    "gen_ai.request.top_k": "top_k",
-    "gen_ai.request.max_tokens": "max_tokens",
-    "gen_ai.request.stop_sequences": "stop",
-    "gen_ai.request.seed": "seed",
-    "gen_ai.request.frequency_penalty": "frequency_penalty",
-    "gen_ai.request.presence_penalty": "presence_penalty",
-    "gen_ai.request.choice.count": "n",
-    "gen_ai.request.stream": "stream",
-    "gen_ai.request.reasoning.level": "reasoning_effort",
-    "gen_ai.output.type": "output_type",
+
+def _as_it_is(value: object) -> object:
+    return value
+
+
+def _response_format(schema: object) -> object:
+    return {"type": "json_schema", "json_schema": {"schema": decode(schema)}}
+
+
+Option = tuple[str, Callable[[object], object]]
+
+REQUEST_OPTIONS: Final[Mapping[str, Option]] = {
+    "gen_ai.request.temperature": ("temperature", _as_it_is),
+    "gen_ai.request.top_p": ("top_p", _as_it_is),
+    "gen_ai.request.top_k": ("top_k", _as_it_is),
+    "gen_ai.request.max_tokens": ("max_tokens", _as_it_is),
+    "gen_ai.request.stop_sequences": ("stop", _as_it_is),
+    "gen_ai.request.seed": ("seed", _as_it_is),
+    "gen_ai.request.frequency_penalty": ("frequency_penalty", _as_it_is),
+    "gen_ai.request.presence_penalty": ("presence_penalty", _as_it_is),
+    "gen_ai.request.choice.count": ("n", _as_it_is),
+    "gen_ai.request.stream": ("stream", _as_it_is),
+    "gen_ai.request.reasoning.level": ("reasoning_effort", _as_it_is),
+    "gen_ai.output.type": ("output_type", _as_it_is),
+    "ollama.request.format": ("response_format", _response_format),
+    "ollama.request.options": ("options", decode),
 }
-"""Request attributes and their names in OpenAI's API, where it has one."""
+"""Request attributes, their names in OpenAI's API where it has one, and what makes the value."""
+
+_REASONING: Final = "gen_ai.request.reasoning.level"
+_SWITCHES: Final[Mapping[object, Option]] = {
+    "true": ("think", lambda _level: True),
+    "false": ("think", lambda _level: False),
+}
+"""Ollama's reasoning is on, off, or one of OpenAI's levels."""
 
 
 class GenAiSpan:
@@ -142,7 +162,9 @@ def _request(span: GenAiSpan) -> dict[str, Any]:
     request["messages"] = span.messages or [{"role": "user", "content": NOT_CAPTURED}]
     for name, option in REQUEST_OPTIONS.items():
         if span.present(name):
-            request[option] = span.attributes[name]
+            value = span.attributes[name]
+            key, read = _SWITCHES.get(str(value), option) if name == _REASONING else option
+            request[key] = read(value)
     return request
 
 
@@ -183,7 +205,11 @@ def _embedding_request(span: GenAiSpan) -> dict[str, Any]:
 
 def _embedding_answer(span: GenAiSpan) -> dict[str, Any] | None:
     dimensions = span.count("gen_ai.embeddings.dimension.count")
-    return None if dimensions is None else {"dimensions": dimensions}
+    if dimensions is None:
+        return None
+    texts = span.attributes.get(EMBEDDING_INPUT)
+    vectors = {"vectors": len(texts)} if isinstance(texts, list | tuple) else {}
+    return {**vectors, "dimensions": dimensions}
 
 
 def _tool_arguments(span: GenAiSpan) -> object:

@@ -11,6 +11,7 @@ Reader: https://github.com/mlflow/mlflow (ModelTraceExplorer.utils.tsx)
 import base64
 import binascii
 import hashlib
+import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -23,6 +24,8 @@ Block = dict[str, Any]
 
 MAX_INLINE_MEDIA: Final = 256 * 1024
 """Bytes of a picture or a sound that is still shown inline; a larger one is named by its digest."""
+
+_NAMED: Final = re.compile(r"ni:///sha-256;(?P<digest>[\w-]+)\?(?:.*&)?size=(?P<size>\d+)")
 
 _ROLES: Final = {
     "ai": "assistant",
@@ -290,6 +293,9 @@ def _uri(part: Part) -> Block:
     shown = ("http://", "https://", "data:image/", "mlflow-attachment://")
     if _is_image(part) and uri.startswith(shown) and len(uri) <= MAX_INLINE_MEDIA * 4 // 3:
         return _image(uri)
+    if named := _NAMED.fullmatch(uri):
+        # RFC 6920, with the size beside the type: nobody can open it, but it says what it was.
+        return _text_block(f"[{_label(part)}, {named['size']} bytes, sha256 {named['digest']}]")
     return _text_block(f"[{_label(part)}: {uri[:1000]}]")
 
 

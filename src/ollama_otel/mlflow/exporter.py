@@ -26,9 +26,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from ollama_otel import _doors
 from ollama_otel._internal_errors import Warnings, report
 from ollama_otel.mlflow._errors import misconfigured, redacted
+from ollama_otel.mlflow._firsts import FirstSpans
 from ollama_otel.mlflow._runs import RUN, active_run_id, traces_of_runs
 from ollama_otel.mlflow._spans import Wishes, storable, translate_span
-from ollama_otel.mlflow._stand_ins import StandIns
 from ollama_otel.mlflow.sinks import (
     DeliveryError,
     ExperimentChoice,
@@ -79,7 +79,7 @@ class _TranslatingExporter(SpanExporter, ABC):
         self._lost = 0
         self._foretold = False
         self._on_the_way: dict[object, int] = {}
-        self._stand_ins = StandIns()
+        self._first_spans = FirstSpans()
 
     def notes(self) -> Mapping[str, str]:
         """Return what spans have to note for MLflow when a call is made."""
@@ -107,9 +107,8 @@ class _TranslatingExporter(SpanExporter, ABC):
         self._on_the_way[batch] = len(spans)
         try:
             with suppress_instrumentation():
-                prepared = [self._prepare(span) for span in spans]
-                self._stand_ins.note(prepared)
-                result = self._deliver(prepared + self._stand_ins.due())
+                prepared = self._first_spans.complete([self._prepare(span) for span in spans])
+                result = self._deliver(prepared + self._first_spans.missing())
         except DeliveryError as error:
             self._lose(self._on_the_way.pop(batch, 0), error.kind, str(error))
         except Exception as error:  # noqa: BLE001  (the application must not feel our faults)
@@ -162,7 +161,7 @@ class _TranslatingExporter(SpanExporter, ABC):
 
     def _deliver_stand_ins(self) -> None:
         """Complete the traces whose first span will not come any more, where that may succeed."""
-        stand_ins = self._stand_ins.due(everything=True)
+        stand_ins = self._first_spans.missing(everything=True)
         if not stand_ins or self._lost:
             return
         try:

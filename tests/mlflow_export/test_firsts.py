@@ -1,5 +1,6 @@
-"""A trace whose first span never comes is completed by one that stands in for it."""
+"""First spans of traces: what they lack is told, and those that never come are stood in for."""
 
+import json
 from typing import Any
 
 import pytest
@@ -11,9 +12,24 @@ from mlflow_export.genai import ANSWER, QUESTION, GenAi
 from mlflow_export.stored import traces
 from mlflow_export.test_exporter import KeptSink
 from ollama_otel.mlflow import MlflowSpanExporter
+from ollama_otel.mlflow._firsts import FirstSpans
 from ollama_otel.mlflow._spans import translate_span
-from ollama_otel.mlflow._stand_ins import StandIns
 from ollama_otel.mlflow.sinks import DeliveryError
+
+TOLD = {
+    "mlflow.spanInputs": json.dumps({"messages": [{"role": "user", "content": QUESTION}]}),
+    "mlflow.spanOutputs": json.dumps(
+        {
+            "choices": [
+                {
+                    "index": 0,
+                    "finish_reason": None,
+                    "message": {"role": "assistant", "content": ANSWER},
+                }
+            ]
+        }
+    ),
+}
 
 
 @pytest.fixture
@@ -33,37 +49,37 @@ def below(genai: GenAi, count: int = 2) -> tuple[list[ReadableSpan], ReadableSpa
 
 def test_a_first_span_that_comes_needs_nobody(genai: GenAi, now: list[float]) -> None:
     """In the same batch, or in a later one that is in time."""
-    stand_ins = StandIns()
+    firsts = FirstSpans()
     chats, request = below(genai)
 
-    stand_ins.note([chats[0]])
+    firsts.complete([chats[0]])
     now[0] += 899
-    assert stand_ins.due() == []
-    stand_ins.note([chats[1], request])
+    assert firsts.missing() == []
+    firsts.complete([chats[1], request])
     now[0] += 1000
 
-    assert stand_ins.due(everything=True) == []
+    assert firsts.missing(everything=True) == []
 
 
 def test_a_span_that_comes_after_the_first_one_needs_nobody(genai: GenAi) -> None:
     """A stream may outlive the request."""
-    stand_ins = StandIns()
+    firsts = FirstSpans()
     chats, request = below(genai)
 
-    stand_ins.note([request])
-    stand_ins.note(chats)
+    firsts.complete([request])
+    firsts.complete(chats)
 
-    assert stand_ins.due(everything=True) == []
+    assert firsts.missing(everything=True) == []
 
 
 def test_what_is_missing_after_a_while_is_stood_in_for_once(genai: GenAi, now: list[float]) -> None:
     """With the missing span's id, the first question, the last answer, and the time of both."""
-    stand_ins = StandIns()
+    firsts = FirstSpans()
     chats, request = below(genai)
-    stand_ins.note(reversed(chats))
+    firsts.complete(reversed(chats))
     now[0] += 901
 
-    (made,) = stand_ins.due()
+    (made,) = firsts.missing()
 
     assert made.name == "[not exported]"
     assert (made.context, made.parent) == (request.context, None)
@@ -71,20 +87,18 @@ def test_what_is_missing_after_a_while_is_stood_in_for_once(genai: GenAi, now: l
     assert made.status.status_code is StatusCode.OK
     assert made.resource == chats[0].resource
     assert dict(made.attributes or {}) == {
-        "mlflow.spanInputs": (chats[0].attributes or {})["mlflow.spanInputs"],
-        "mlflow.message.format": '"openai"',
-        "mlflow.spanOutputs": (chats[1].attributes or {})["mlflow.spanOutputs"],
+        **TOLD,
         "mlflow.traceTag.mlflow.traceName": "chat m0",
         "mlflow.spanType": "UNKNOWN",
         "mlflow.spanLogLevel": 20,
     }
-    stand_ins.note(chats)
-    assert stand_ins.due(everything=True) == []
+    firsts.complete(chats)
+    assert firsts.missing(everything=True) == []
 
 
 def test_spans_between_that_were_exported_are_not_stood_in_for(genai: GenAi) -> None:
     """Only the one that is missing."""
-    stand_ins = StandIns()
+    firsts = FirstSpans()
     with (
         genai.tracer.start_as_current_span("missing") as missing,
         genai.tracer.start_as_current_span("step"),
@@ -92,20 +106,20 @@ def test_spans_between_that_were_exported_are_not_stood_in_for(genai: GenAi) -> 
         genai.chat()
     chat, step, _missing = (translate_span(span) for span in genai.spans)
 
-    stand_ins.note([chat, step])
-    made = stand_ins.due(everything=True)
+    firsts.complete([chat, step])
+    made = firsts.missing(everything=True)
 
     assert [each.context for each in made] == [missing.get_span_context()]
 
 
 def test_of_very_many_traces_the_oldest_wait_no_longer(genai: GenAi) -> None:
     """Memory is bounded."""
-    stand_ins = StandIns()
+    firsts = FirstSpans()
     for _ in range(514):
         chats, _request = below(genai, count=1)
-        stand_ins.note(chats)
+        firsts.complete(chats)
 
-    assert len(stand_ins.due()) == 2
+    assert len(firsts.missing()) == 2
 
 
 def test_the_shutdown_completes_what_is_open(genai: GenAi) -> None:
@@ -182,3 +196,74 @@ def test_a_stand_in_gives_way_to_the_span_that_comes_after_all(
     assert (after["state"], after["request"]) == ("OK", QUESTION)
     statuses = {span["name"]: span["status"] for span in after["spans"]}
     assert statuses["request"] == ("ERROR", "late")
+
+
+def said(span: ReadableSpan) -> dict[str, Any]:
+    """The inputs and outputs of a span."""
+    attributes = span.attributes or {}
+    return {name: attributes[name] for name in TOLD if name in attributes}
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one batch", "two batches"])
+def test_an_applications_own_first_span_tells_the_first_question_and_the_last_answer(
+    *, together: bool, genai: GenAi
+) -> None:
+    """However deep they are, and in whichever order they come."""
+    firsts = FirstSpans()
+    with genai.tracer.start_as_current_span("request"):
+        with genai.tracer.start_as_current_span("step"):
+            genai.chat("m0")
+        genai.handler.embedding("ollama", request_model="e").stop()
+    spans = [translate_span(span) for span in genai.spans]
+    root = spans[-1]
+
+    if together:
+        completed = firsts.complete([root, *spans[:-1]])[0]
+    else:
+        firsts.complete(spans[:-1])
+        (completed,) = firsts.complete([root])
+
+    assert said(completed) == TOLD
+    assert completed.name == "request"
+    assert dict(completed.attributes or {}) == TOLD | dict(root.attributes or {})
+
+
+def test_what_the_application_says_itself_is_left_alone(genai: GenAi) -> None:
+    """Inputs or outputs of its own, and GenAI spans."""
+    firsts = FirstSpans()
+    with genai.tracer.start_as_current_span("request") as request:
+        request.set_attribute("mlflow.spanInputs", '"own"')
+        genai.chat()
+    with genai.handler.invoke_local_agent(agent_name="a"):
+        genai.chat()
+    spans = [translate_span(span) for span in genai.spans]
+
+    assert firsts.complete(spans) == spans
+
+
+def test_a_trace_without_genai_stays_as_it_is(genai: GenAi) -> None:
+    """There is nothing to tell."""
+    firsts = FirstSpans()
+    with (
+        genai.tracer.start_as_current_span("request"),
+        genai.tracer.start_as_current_span("database"),
+    ):
+        pass
+    spans = [translate_span(span) for span in genai.spans]
+
+    assert firsts.complete(spans) == spans
+
+
+def test_the_list_of_traces_shows_what_was_asked_below_an_applications_own_span(
+    genai: GenAi, database: str
+) -> None:
+    """In MLflow, in plain text."""
+    with genai.tracer.start_as_current_span("POST /ask"):
+        genai.chat()
+    exporter = MlflowSpanExporter(database)
+    exporter.export(genai.spans)
+    exporter.shutdown()
+
+    (stored,) = traces(database)
+    assert (stored["request"], stored["response"]) == (QUESTION, ANSWER)
+    assert stored["tags"]["mlflow.traceName"] == "POST /ask"
