@@ -54,6 +54,7 @@ concurrent_tasks:|la lala|la lala lalala|la lala lalalala
 concurrent_threads:|la lala|la lala lalala|la lala lalalala
 """
 
+LOOPS = {2: "la lala", 3: "la lala lalala", 4: "la lala lalalala"}
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 TIP_ANSWER = "Your tip comes to $41.21."
 WEATHER_CALLS = 'get_weather({"city": "Paris"}), get_weather({"city": "Tokyo"})'
@@ -114,7 +115,7 @@ def _calls(port: int | None, resource: Values) -> list[Values]:
                             "model": "scripted",
                             "messages": [{"role": "user", "content": SKY}],
                             "stream": True,
-                            "reasoning_effort": "true",
+                            "think": True,
                         },
                         "mlflow.spanOutputs": choices(
                             "stop", content="Blue wave wins!", reasoning="Let me reason about it"
@@ -141,7 +142,7 @@ def _calls(port: int | None, resource: Values) -> list[Values]:
                             "model": "scripted",
                             "messages": [{"role": "user", "content": TIP}],
                             "stream": True,
-                            "reasoning_effort": "false",
+                            "think": False,
                         },
                         "mlflow.spanOutputs": choices("stop", content=None, tool_calls=[TOOL_CALL])
                         | shown(TIP_CALL),
@@ -203,7 +204,7 @@ def _calls(port: int | None, resource: Values) -> list[Values]:
                         "mlflow.spanInputs": {
                             "model": "scripted",
                             "messages": [{"role": "user", "content": "both"}],
-                            "reasoning_effort": "false",
+                            "think": False,
                         },
                         "mlflow.spanOutputs": choices(
                             "stop",
@@ -268,7 +269,7 @@ def _calls(port: int | None, resource: Values) -> list[Values]:
                                     ],
                                 }
                             ],
-                            "reasoning_effort": "false",
+                            "think": False,
                         },
                         "mlflow.spanOutputs": choices("stop", content=BECAUSE),
                     },
@@ -288,13 +289,17 @@ def _calls(port: int | None, resource: Values) -> list[Values]:
                         "mlflow.spanInputs": {
                             "model": "embedder",
                             "input": ["One text", "and two"],
-                            **shown("One text\nand two", role="user"),
+                            "messages": [
+                                {"role": "user", "content": "One text"},
+                                {"role": "user", "content": "and two"},
+                            ],
                         },
-                        "mlflow.spanOutputs": {"dimensions": 512} | shown("512 dimensions"),
+                        "mlflow.spanOutputs": {"vectors": 2, "dimensions": 512}
+                        | shown("2 vectors of 512 dimensions"),
                     },
                 )
             ],
-            ("One text\nand two", "512 dimensions"),
+            ("and two", "2 vectors of 512 dimensions"),
             tokens(21, 0),
         ),
         stored_trace(
@@ -317,7 +322,7 @@ def _calls(port: int | None, resource: Values) -> list[Values]:
                                 {"role": "system", "content": "Be brief."},
                                 {"role": "user", "content": SKY},
                             ],
-                            "reasoning_effort": "false",
+                            "think": False,
                         },
                         "mlflow.spanOutputs": choices("stop", content=BECAUSE),
                     },
@@ -344,7 +349,7 @@ def _calls(port: int | None, resource: Values) -> list[Values]:
                             "model": "scripted",
                             "messages": [{"role": "user", "content": SKY}],
                             "stream": True,
-                            "reasoning_effort": "false",
+                            "think": False,
                         },
                         "mlflow.spanOutputs": choices("stop", content=BECAUSE),
                     },
@@ -370,7 +375,7 @@ def _calls(port: int | None, resource: Values) -> list[Values]:
                             "model": "scripted",
                             "messages": [{"role": "user", "content": "loop"}],
                             "stream": True,
-                            "reasoning_effort": "false",
+                            "think": False,
                         },
                         "mlflow.spanOutputs": choices("error", content="la lala lalala"),
                     },
@@ -460,7 +465,7 @@ def _trees(port: int | None, resource: Values) -> list[Values]:
                     {
                         "ollama.request.input": [SKY],
                         "mlflow.spanInputs": {"model": "embedder", "input": SKY},
-                        "mlflow.spanOutputs": {"dimensions": 512},
+                        "mlflow.spanOutputs": {"vectors": 1, "dimensions": 512},
                     },
                     parent="retrieval library",
                 ),
@@ -479,7 +484,7 @@ def _trees(port: int | None, resource: Values) -> list[Values]:
                                 {"role": "system", "content": CONTEXT},
                                 {"role": "user", "content": SKY},
                             ],
-                            "reasoning_effort": "false",
+                            "think": False,
                         },
                         "mlflow.spanOutputs": choices("stop", content=BECAUSE),
                     },
@@ -491,8 +496,8 @@ def _trees(port: int | None, resource: Values) -> list[Values]:
         ),
         _turn(port, resource, SKY, tokens(21, 10)),
         _turn(port, resource, NIGHT, tokens(25, 10)),
-        _concurrent(port, resource, "three tasks", {}, {}),
-        _concurrent(port, resource, "three threads", STREAMED, {"stream": True}),
+        _concurrent(port, resource, "three tasks", {}, {}, OWN),
+        _concurrent(port, resource, "three threads", STREAMED, {"stream": True}, HEARD),
     ]
 
 
@@ -522,7 +527,7 @@ def _tool_loop(
             "mlflow.spanInputs": {
                 "model": "scripted",
                 "messages": [{"role": "user", "content": TIP}],
-                "reasoning_effort": "false",
+                "think": False,
             },
             "mlflow.spanOutputs": choices("stop", content=None, tool_calls=[TOOL_CALL]),
         },
@@ -560,7 +565,7 @@ def _tool_loop(
                     {"role": "assistant", "content": None, "tool_calls": [TOOL_CALL]},
                     {"role": "tool", "content": result, "tool_call_id": "call_0"},
                 ],
-                "reasoning_effort": "false",
+                "think": False,
             },
             "mlflow.spanOutputs": choices("stop", content=f"{TIP_ANSWER}\n"),
         },
@@ -594,7 +599,7 @@ def _turn(port: int | None, resource: Values, question: str, usage: Values) -> V
                 "mlflow.spanInputs": {
                     "model": "scripted",
                     "messages": [{"role": "user", "content": question}],
-                    "reasoning_effort": "false",
+                    "think": False,
                 },
                 "mlflow.spanOutputs": choices("stop", content=BECAUSE),
             },
@@ -607,19 +612,40 @@ def _turn(port: int | None, resource: Values, question: str, usage: Values) -> V
     return trace
 
 
-def _concurrent(
-    port: int | None, resource: Values, name: str, attributes: Values, options: Values
+# What the application says of itself, and what is told of one that says nothing.
+OWN = (
+    {
+        "mlflow.spanInputs": {"lengths": [2, 3, 4]},
+        "mlflow.spanOutputs": {"answers": list(LOOPS.values())},
+    },
+    ('{"lengths": [2, 3, 4]}', '{"answers": ["la lala", "la lala lalala", "la lala lalalala"]}'),
+)
+HEARD = (
+    {
+        "mlflow.spanInputs": {"messages": [{"role": "user", "content": "loop"}]},
+        "mlflow.spanOutputs": choices(None, content=LOOPS[4]),
+    },
+    ("loop", LOOPS[4]),
+)
+
+
+def _concurrent(  # noqa: PLR0913, PLR0917 - two kinds of one thing
+    port: int | None,
+    resource: Values,
+    name: str,
+    attributes: Values,
+    options: Values,
+    told: tuple[Values, tuple[str, str]],
 ) -> Values:
-    """Three calls at the same time, below a span that is no GenAI span and stays as it is."""
+    """Three calls at the same time, below a span that is no GenAI span."""
     root: Values = {
         "name": name,
         "parent": None,
         "type": None,
         "status": ("UNSET", ""),
-        "attributes": {"mlflow.traceRequestId": "<trace id>"},
+        "attributes": {"mlflow.traceRequestId": "<trace id>"} | told[0],
         "events": [],
     }
-    said = {2: "la lala", 3: "la lala lalala", 4: "la lala lalalala"}
     calls = [
         _chat(
             port,
@@ -634,16 +660,16 @@ def _concurrent(
                     "model": "scripted",
                     "messages": [{"role": "user", "content": "loop"}],
                     "max_tokens": length,
-                    "reasoning_effort": "false",
+                    "think": False,
                     **options,
                 },
                 "mlflow.spanOutputs": choices("length", content=words),
             },
             parent=name,
         )
-        for length, words in said.items()
+        for length, words in LOOPS.items()
     ]
-    return stored_trace(resource, [root, *calls], (None, None), tokens(36, 9))
+    return stored_trace(resource, [root, *calls], told[1], tokens(36, 9))
 
 
 def _asked(span_type: str, name: str, question: str, said: str, attributes: Values) -> Values:

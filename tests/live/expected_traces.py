@@ -36,6 +36,11 @@ TIP_CALL = 'calculate_tip({"bill_amount": 187.32, "tip_percentage": 22})'
 RESOURCE = {"service.name": "unknown_service:python", "service.instance.id": "<uuid>"}
 LAUNCHED = RESOURCE | {"telemetry.auto.version": "<version>"}
 
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"type": "string"}, "n": {"type": "integer"}},
+    "required": ["answer", "n"],
+}
 # What only spans on their way to MLflow tell.
 DURATIONS = {
     f"ollama.response.{name}_duration": "<seconds>"
@@ -70,7 +75,7 @@ SKY_STREAMED = {
             "model": "scripted",
             "messages": [{"role": "user", "content": SKY}],
             "stream": True,
-            "reasoning_effort": "false",
+            "think": False,
         },
         "mlflow.spanOutputs": choices("stop", content=BECAUSE),
     },
@@ -94,7 +99,7 @@ TOLD: list[Values] = [
                 "max_tokens": 64,
                 "stop": ["STOP"],
                 "seed": 7,
-                "reasoning_effort": "false",
+                "think": False,
             },
             "mlflow.spanOutputs": choices("stop", content=BECAUSE),
         },
@@ -108,7 +113,7 @@ TOLD: list[Values] = [
             "mlflow.spanInputs": {
                 "model": "scripted",
                 "messages": [{"role": "user", "content": SKY}],
-                "reasoning_effort": "true",
+                "think": True,
             },
             "mlflow.spanOutputs": choices(
                 "stop", content="Blue wave wins!", reasoning="Let me reason about it"
@@ -123,7 +128,7 @@ TOLD: list[Values] = [
             "mlflow.spanInputs": {
                 "model": "scripted",
                 "messages": [{"role": "user", "content": TIP}],
-                "reasoning_effort": "false",
+                "think": False,
             },
             "mlflow.spanOutputs": choices("stop", content=None, tool_calls=[TOOL_CALL])
             | shown(TIP_CALL),
@@ -142,7 +147,7 @@ TOLD: list[Values] = [
                     {"role": "assistant", "content": None, "tool_calls": [TOOL_CALL]},
                     {"role": "tool", "content": "41.21", "tool_call_id": "call_0"},
                 ],
-                "reasoning_effort": "false",
+                "think": False,
             },
             "mlflow.spanOutputs": choices("stop", content="Your tip comes to $41.21.\n"),
             "mlflow.chat.tools": TOOLS,
@@ -158,9 +163,11 @@ TOLD: list[Values] = [
                 "messages": [{"role": "user", "content": SKY}],
                 "max_tokens": 60,
                 "output_type": "json",
-                "reasoning_effort": "false",
+                "think": False,
+                "response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}},
             },
             "mlflow.spanOutputs": choices("stop", content='{"answer":"","n":1}'),
+            "ollama.request.format": SCHEMA,
         },
     },
     {
@@ -172,7 +179,7 @@ TOLD: list[Values] = [
                 "model": "scripted",
                 "messages": [{"role": "user", "content": "loop"}],
                 "max_tokens": 5,
-                "reasoning_effort": "false",
+                "think": False,
             },
             "mlflow.spanOutputs": choices("length", content="la lala lalalala lala"),
         },
@@ -195,7 +202,7 @@ TOLD: list[Values] = [
             "mlflow.spanInputs": {
                 "model": "scripted",
                 "messages": [{"role": "user", "content": SKY}],
-                "reasoning_effort": "false",
+                "think": False,
             },
             "mlflow.spanOutputs": choices("stop", content=BECAUSE),
         },

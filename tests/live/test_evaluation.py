@@ -14,7 +14,18 @@ from urllib.parse import urlsplit
 import pytest
 
 from .applications import run_as_it_is
-from .expected_kinds import CITY, KINDS, NIGHT, OUT_OF_ORDER, PNG, TIP_ANSWER, WEATHER_CALLS, kinds
+from .expected_kinds import (
+    CITY,
+    HEARD,
+    KINDS,
+    NIGHT,
+    OUT_OF_ORDER,
+    OWN,
+    PNG,
+    TIP_ANSWER,
+    WEATHER_CALLS,
+    kinds,
+)
 from .expected_spans import BECAUSE, SKY, TIP
 from .expected_traces import LAUNCHED, TIP_CALL, TOOLS
 from .stored import finished_traces, texts_read
@@ -83,12 +94,16 @@ REQUEST_AND_RESPONSE = {
                         ],
                     }
                 ],
-                "reasoning_effort": "false",
+                "think": False,
             }
         ),
         BECAUSE,
     ),
-    "embed": ("One text\nand two", "512 dimensions"),
+    # Of several messages without a word of the model's, MLflow takes the whole list.
+    "embed": (
+        json.dumps([{"role": "user", "content": text} for text in ("One text", "and two")]),
+        "2 vectors of 512 dimensions",
+    ),
     "generate": (SYSTEM_AND_SKY, BECAUSE),
     "generate streamed": BLUE,
     "broken off": ("loop", "la lala lalala"),
@@ -97,9 +112,11 @@ REQUEST_AND_RESPONSE = {
     "retrieval": BLUE,
     "first turn": BLUE,
     "second turn": (NIGHT, BECAUSE),
-    # The application's span has neither.
-    "concurrent tasks": (" ", " "),
-    "concurrent threads": (" ", " "),
+    "concurrent tasks": (
+        str(OWN[0]["mlflow.spanInputs"]),
+        json.dumps(OWN[0]["mlflow.spanOutputs"]),
+    ),
+    "concurrent threads": HEARD[1],
 }
 TOOLS_ON_OFFER = {
     "tool call": TOOLS,
@@ -387,7 +404,7 @@ SCORES: dict[str, Values] = {
     },
     "image": SAYS_BLUE | {"question": SKY, "tokens": 38},
     "embed": {
-        "question": "One text\nand two",
+        "question": "and two",
         "says_blue": "no",
         "short": "yes",
         "tokens": 21,
@@ -427,8 +444,14 @@ SCORES: dict[str, Values] = {
     # A scorer of sessions is asked once, and answers for the first trace.
     "first turn": SAYS_BLUE | {"question": SKY, "tokens": 31, "session_so_far": f"{SKY} {NIGHT}"},
     "second turn": SAYS_BLUE | {"question": NIGHT, "tokens": 35},
-    "concurrent tasks": NO_ANSWER | {"tokens": 45},
-    "concurrent threads": NO_ANSWER | {"tokens": 45},
+    "concurrent tasks": {"says_blue": "no", "short": "no", "tokens": 45},
+    "concurrent threads": {
+        "question": "loop",
+        "answer": "la lala lalalala",
+        "says_blue": "no",
+        "short": "yes",
+        "tokens": 45,
+    },
 }
 
 

@@ -228,15 +228,19 @@ def concurrent_tasks() -> None:
         client = ollama.AsyncClient()
         return await asyncio.gather(*(ask(client, length) for length in (2, 3, 4)))
 
-    with tracer.start_as_current_span("three tasks"):
+    with tracer.start_as_current_span("three tasks") as span:
         answers = asyncio.run(ask_all())
+        # Which of them came last nobody knows: so the application says itself what it was about.
+        span.set_attribute("mlflow.spanInputs", json.dumps({"lengths": [2, 3, 4]}))
+        span.set_attribute("mlflow.spanOutputs", json.dumps({"answers": answers}))
     print("concurrent_tasks:", *answers, sep="|")
 
 
 def concurrent_threads() -> None:
-    """Three threads read their streams at the same time; each begins once the one before has."""
-    begun = [threading.Event() for _ in range(4)]
+    """Three threads read their streams at the same time; each begins, and ends, after the last."""
+    begun, ended = ([threading.Event() for _ in range(4)] for _ in range(2))
     begun[0].set()
+    ended[0].set()
 
     def ask(number: int) -> str:
         loop = [{"role": "user", "content": "loop"}]
@@ -246,7 +250,10 @@ def concurrent_threads() -> None:
         first = content(next(chunks))
         begun[number + 1].set()
         begun[-1].wait(LIMIT)
-        return first + "".join(map(content, chunks))
+        ended[number].wait(LIMIT)
+        answer = first + "".join(map(content, chunks))
+        ended[number + 1].set()
+        return answer
 
     with tracer.start_as_current_span("three threads"), ThreadPoolExecutor() as pool:
         contexts = [contextvars.copy_context() for _ in range(3)]
