@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from .servers import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mlflow.entities import Trace
     from playwright.sync_api import FloatRect, Locator, Page
+
+T = TypeVar("T")
+PATIENCE = 10.0  # seconds
 
 # What the pages show once to newcomers lies over everything else.
 SEEN_BEFORE = """
@@ -42,7 +48,7 @@ def open_list(page: Page, mlflow_uri: str, experiment_id: str, count: int) -> Lo
 def open_trace(page: Page, mlflow_uri: str, trace: Trace) -> Locator:
     """Open a trace on the whole screen and return its dialog."""
     page.add_init_script(SEEN_BEFORE)
-    page.set_viewport_size({"width": 1280, "height": 720})
+    page.set_viewport_size({"width": 1280, "height": 800})
     experiment = f"{mlflow_uri}/#/experiments/{trace.info.experiment_id}/traces"
     page.goto(experiment)  # whatever was open before is closed
     page.goto(f"{experiment}?selectedEvaluationId={trace.info.trace_id}")
@@ -67,6 +73,13 @@ def expect_to_read(shown: Locator, *passages: str) -> None:
         expect(shown).to_contain_text(passage, use_inner_text=True)
 
 
+def expect_value(read: Callable[[], T], expected: T) -> None:
+    """Wait until what is read off the page is as expected: a page is drawn bit by bit."""
+    with suppress(TimeoutError):
+        wait_until(lambda: read() == expected, "what the page shows", PATIENCE)
+    assert read() == expected
+
+
 def cells(rows: Locator, trace: Trace, *columns: str) -> tuple[str, ...]:
     """Return what the row of a trace tells in some columns.
 
@@ -78,8 +91,8 @@ def cells(rows: Locator, trace: Trace, *columns: str) -> tuple[str, ...]:
     names = rows.first.get_by_role("columnheader").all_inner_texts()
     row = rows.and_(rows.page.get_by_role("row", name=trace.info.trace_id))
     row.wait_for()
-    told = dict(zip(names, row.get_by_role("cell").all_inner_texts(), strict=True))
-    return tuple(" ".join(told[column].split()) for column in columns)
+    told = dict(zip(names, row.get_by_role("cell").all_inner_texts(), strict=False))
+    return tuple(" ".join(told.get(column, "").split()) for column in columns)
 
 
 def tree(dialog: Locator, names: Sequence[str]) -> list[tuple[int, str]]:
