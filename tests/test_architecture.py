@@ -38,7 +38,8 @@ ALLOWED: dict[str, set[str]] = {
     "_open_streams": {"_calls", "_internal_errors"},  # _calls for its type only
     "_streams": {"_calls", "_open_streams"},
     "_wrappers": {"_calls", "_open_streams", "_operations", "_streams", "_telemetry"},
-    "instrumentor": {"_internal_errors", "_others", "_telemetry", "_wrappers"},
+    "_patch": {"_internal_errors", "_others", "_telemetry", "_wrappers"},
+    "instrumentor": {"_patch", "_telemetry"},
     "_others": set(),
     "_fake_answers": set(),
     "testing": {"_fake_answers"},
@@ -52,7 +53,12 @@ ALLOWED: dict[str, set[str]] = {
         *("mlflow.exporter", "mlflow.sinks"),
     },
     "_trace_tree": set(),
-    "mlflow": {"mlflow.exporter"},
+    "mlflow": {"mlflow._autolog", "mlflow.exporter"},
+    "mlflow._autolog": {"mlflow._integration"},
+    "mlflow._integration": {
+        *("_doors", "_patch", "_spans", "_telemetry", "instrumentor"),
+        *("mlflow._json", "mlflow.translation"),
+    },
     "mlflow._errors": set(),
     "mlflow._json": {"_text"},
     "mlflow._tools": {"mlflow._json"},

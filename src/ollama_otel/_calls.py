@@ -6,7 +6,6 @@ What fails while a call is recorded is reported, and left out of the telemetry.
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from opentelemetry.context import get_current
 from opentelemetry.trace import get_current_span
 from opentelemetry.util.genai.types import Error
 
@@ -65,7 +64,7 @@ def start_call(
     if telemetry.closed:
         return UnreadCall()
     with _STARTING:
-        place = asked or Asked.here()
+        place = asked or Asked.here(telemetry)
         address, port = _server_if_known(client)
         invocation = operation.start(
             telemetry,
@@ -102,9 +101,13 @@ class Asked(NamedTuple):
     handled: BaseException | None
 
     @classmethod
-    def here(cls) -> "Asked":
-        """Return this place."""
-        return cls(get_current(), sys.exc_info()[1])
+    def here(cls, telemetry: "Telemetry") -> "Asked":
+        """Return this place.
+
+        Args:
+            telemetry: which knows what is current here.
+        """
+        return cls(telemetry.current_context(), sys.exc_info()[1])
 
 
 def _record_exception(
@@ -282,7 +285,9 @@ def forget_foreign_token(invocation: "Invocation") -> None:
     Args:
         invocation: an invocation that is about to end.
     """
-    if get_current_span() is not invocation.span:
+    if isinstance(invocation, SpanInvocation):
+        invocation.forget_foreign_token()
+    elif get_current_span() is not invocation.span:
         invocation._context_token = None  # noqa: SLF001  (see above)
 
 

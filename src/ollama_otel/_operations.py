@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from ollama_otel import _extract
 from ollama_otel._ollama_attributes import embedded_texts
-from ollama_otel._spans import SpanInvocation
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.util.genai.handler import TelemetryHandler
     from opentelemetry.util.genai.invocation import GenAIInvocation
 
+    from ollama_otel._spans import SpanInvocation
     from ollama_otel._telemetry import Telemetry
 
 Invocation: TypeAlias = "GenAIInvocation | SpanInvocation"
@@ -86,13 +86,7 @@ def _start(
 
         context = without_ended(operation_name, context)
         return by_handler(telemetry.handler, context=context, **facts)
-    return SpanInvocation(
-        telemetry.tracer,
-        PROVIDER,
-        context=context,
-        should_capture_content=telemetry.captures_content,
-        **facts,
-    )
+    return telemetry.start_span_alone(PROVIDER, context=context, **facts)
 
 
 def _inference(handler: "TelemetryHandler", **facts: Any) -> "GenAIInvocation":

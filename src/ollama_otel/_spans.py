@@ -11,16 +11,22 @@ from collections.abc import Mapping
 from timeit import default_timer
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.context import attach, detach
+from opentelemetry import context as contexts
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.semconv.attributes import error_attributes, server_attributes
-from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import (
+    SpanKind,
+    Status,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
 
 if TYPE_CHECKING:
     from contextvars import Token
 
     from opentelemetry.context import Context
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import Span, Tracer
     from opentelemetry.util.genai.types import Error
 
 # Names of our own, because a module's attribute costs a look-up in every call.
@@ -106,22 +112,33 @@ class SpanInvocation:
             known[_ADDRESS] = server_address
         if server_port is not None:
             known[_PORT] = server_port
-        self.should_capture_content = should_capture_content
-        self.attributes: dict[str, Any] = {}
-        self.span = tracer.start_span(
+        span = tracer.start_span(
             f"{operation_name} {request_model}" if request_model else operation_name,
             context,
             SpanKind.CLIENT,
             known,
         )
+        self._begin(span, should_capture_content=should_capture_content)
+        self._context_token: Token[Context] | None = contexts.attach(
+            set_span_in_context(self.span, context)
+        )
+
+    def _begin(self, span: "Span", *, should_capture_content: bool) -> None:
+        self.span = span
+        self.attributes: dict[str, Any] = {}
+        self.should_capture_content = should_capture_content
         self._started = default_timer()
-        self._context_token: Token[Context] | None = attach(set_span_in_context(self.span, context))
 
     def suspend(self) -> None:
         """Make the context current again that was so before the start."""
         token, self._context_token = self._context_token, None
         if token is not None:
-            detach(token)
+            contexts.detach(token)
+
+    def forget_foreign_token(self) -> None:
+        """Leave the context alone where the span is not current: in another thread or task."""
+        if get_current_span() is not self.span:
+            self._context_token = None
 
     def record_stream_chunk(self) -> None:
         """Take the time of the first chunk; nobody wants that of the others."""

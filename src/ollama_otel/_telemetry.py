@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 # Private: there is no public way to ask whether a meter or logger provider was ever set.
 from opentelemetry._logs import NoOpLoggerProvider, get_logger_provider
 from opentelemetry._logs._internal import ProxyLoggerProvider
+from opentelemetry.context import get_current
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.metrics import NoOpMeterProvider, get_meter_provider
 from opentelemetry.metrics._internal import _ProxyMeterProvider
@@ -27,6 +28,7 @@ from ollama_otel import _doors
 from ollama_otel._internal_errors import warn
 from ollama_otel._open_streams import end_at_exit
 from ollama_otel._severity import with_severity
+from ollama_otel._spans import SpanInvocation
 from ollama_otel._version import __version__
 
 if TYPE_CHECKING:
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from opentelemetry.util.genai.handler import TelemetryHandler
     from opentelemetry.util.genai.invocation import GenAIInvocation
 
-    from ollama_otel._spans import SpanInvocation
 
 SCOPE: Final = "ollama_otel"
 
@@ -90,8 +91,8 @@ class Telemetry:
         )
         mode = get_content_capturing_mode()
         has_hook = completion_hook is not None
-        self.captures_content: Final = has_hook or mode is not ContentCapturingMode.NO_CONTENT
-        self.keeps_content_on_spans: Final = mode in _ON_SPANS
+        self.captures_content = has_hook or mode is not ContentCapturingMode.NO_CONTENT
+        self.keeps_content_on_spans = mode in _ON_SPANS
         # util-genai serialises content even where the only reader is a span that nobody records.
         self._only_spans_hold_content = not has_hook and mode is ContentCapturingMode.SPAN_ONLY
         events = _said(OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT)
@@ -133,6 +134,21 @@ class Telemetry:
         if self._ollama_attributes is None:
             return bool(_doors.mlflow)
         return self._ollama_attributes
+
+    def current_context(self) -> "Context":
+        """Return the context in which a call that is made now has its parent."""
+        return get_current()
+
+    def start_span_alone(self, provider: str, **facts: Any) -> SpanInvocation:
+        """Start a call that is recorded by its span alone.
+
+        Args:
+            provider: the ``gen_ai.provider.name``.
+            facts: what a sampler may want to see, and the ``context``.
+        """
+        return SpanInvocation(
+            self.tracer, provider, should_capture_content=self.captures_content, **facts
+        )
 
     def first_stream(self) -> None:
         """Take notice of a stream that begins; only the first one matters."""

@@ -41,7 +41,7 @@ def sync_wrapper(telemetry: "Telemetry") -> Wrapper:
             return wrapped(*args, **kwargs)
         body = kwargs.get("json") or {}
         if kwargs.get("stream"):
-            start = partial(start_call, telemetry, operation, client, body, Asked.here())
+            start = partial(start_call, telemetry, operation, client, body, Asked.here(telemetry))
             chunks = wrapped(*args, **kwargs)
             return wrap_stream(chunks, start)
         call = start_call(telemetry, operation, client, body)
@@ -71,7 +71,7 @@ def async_wrapper(telemetry: "Telemetry") -> Wrapper:
             return await wrapped(*args, **kwargs)
         body = kwargs.get("json") or {}
         if kwargs.get("stream"):
-            start = partial(start_call, telemetry, operation, client, body, Asked.here())
+            start = partial(start_call, telemetry, operation, client, body, Asked.here(telemetry))
             chunks = await wrapped(*args, **kwargs)
             return wrap_async_stream(chunks, start)
         call = start_call(telemetry, operation, client, body)

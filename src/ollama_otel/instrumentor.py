@@ -1,19 +1,15 @@
-"""The instrumentor: puts the wrappers on the Ollama SDK, and takes only its own off."""
+"""The instrumentor: OpenTelemetry's way to put the wrappers on the Ollama SDK."""
 
 import logging
-from typing import TYPE_CHECKING, Any, Final, cast
-
-import wrapt
+from typing import TYPE_CHECKING, Any, Final
 
 # The module opts out of type checking, so that mypy sees nothing in it.
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
-from ollama_otel._internal_errors import Guard
-from ollama_otel._others import WITH_OUR_NAME, others
+from ollama_otel._patch import Patch
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from types import ModuleType
 
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import MeterProvider
@@ -22,20 +18,12 @@ if TYPE_CHECKING:
 
     from ollama_otel._telemetry import Telemetry
 
-_SEAM: Final = "_request"
 _ARGUMENTS: Final = (
     *("tracer_provider", "meter_provider", "logger_provider"),
     *("completion_hook", "ollama_attributes"),
 )
 
-_SAME_NAME: Final = (
-    " (OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=ollama turns both off: they have the same name.)"
-)
-
 _logger = logging.getLogger(__name__)
-
-_PATCHING: Final = Guard("instrumenting the Ollama SDK")
-_LOOKING_AROUND: Final = Guard("looking for other instrumentations of the Ollama SDK")
 
 
 class OllamaInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped, as said above
@@ -62,7 +50,7 @@ class OllamaInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped, as
         >>> OllamaInstrumentor().uninstrument()
     """
 
-    _patch: "_Patch | None" = None
+    _patch: Patch | None = None
 
     if TYPE_CHECKING:
         # The base class says **kwargs: this is what they are.
@@ -99,75 +87,17 @@ class OllamaInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # untyped, as
                 ", ".join(unknown),
                 ", ".join(_ARGUMENTS),
             )
-        self._patch = _Patch(**{name: kwargs.get(name) for name in _ARGUMENTS})
-        # Runs at once when the SDK is imported already.
-        wrapt.register_post_import_hook(self._patch.put_on, "ollama")
+        arguments = {name: kwargs.get(name) for name in _ARGUMENTS}
+
+        def telemetry() -> "Telemetry":
+            # Here, and not above: an application that never imports the SDK pays nothing.
+            from ollama_otel._telemetry import Telemetry  # noqa: PLC0415
+
+            return Telemetry(**arguments)
+
+        self._patch = Patch(telemetry)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         if self._patch is not None:
             self._patch.take_off()
             self._patch = None
-
-
-class _Patch:
-    """The wrappers of one ``instrument()``: put on once, and inert for good once taken off.
-
-    Args:
-        providers: keyword arguments of :class:`ollama_otel._telemetry.Telemetry`.
-    """
-
-    def __init__(self, **providers: Any) -> None:
-        self._providers = providers
-        self._active = True
-        self._looked_around = False
-        self._put_on: list[tuple[type, Any]] = []
-        self._telemetry: Telemetry | None = None
-
-    def put_on(self, ollama: "ModuleType") -> None:
-        """Wrap the seam of both clients.
-
-        Args:
-            ollama: the imported SDK.
-        """
-        if not self._active:
-            return
-        with _PATCHING:
-            # Here, and not above: an application that never imports the SDK pays nothing.
-            from ollama_otel._telemetry import Telemetry  # noqa: PLC0415
-            from ollama_otel._wrappers import async_wrapper, sync_wrapper  # noqa: PLC0415
-
-            self._telemetry = Telemetry(**self._providers)
-            self._wrap(ollama.Client, sync_wrapper(self._telemetry))
-            self._wrap(ollama.AsyncClient, async_wrapper(self._telemetry))
-
-    def _wrap(self, client: type, wrapper: Any) -> None:
-        wrapped = wrapt.FunctionWrapper(getattr(client, _SEAM), wrapper, enabled=self._is_active)
-        setattr(client, _SEAM, wrapped)
-        self._put_on.append((client, wrapped))
-
-    def _is_active(self) -> bool:
-        if not self._looked_around:
-            # With the first call: by then all that instruments has done so.
-            self._looked_around = True
-            self._look_around()
-        return self._active
-
-    def _look_around(self) -> None:
-        with _LOOKING_AROUND:
-            for package in others(*(client for client, _ in self._put_on)):
-                _logger.warning(
-                    "%s instruments the Ollama SDK too: every call is recorded twice. Keep one: "
-                    "uninstall the other.%s",
-                    package,
-                    _SAME_NAME if package in WITH_OUR_NAME else "",
-                )
-
-    def take_off(self) -> None:
-        """Unwrap the seam; where somebody wrapped it after us, ours stays on and does nothing."""
-        self._active = False
-        if self._telemetry is not None:
-            self._telemetry.close()
-        for client, wrapped in self._put_on:
-            if vars(client).get(_SEAM) is wrapped:
-                setattr(client, _SEAM, cast("Any", wrapped).__wrapped__)
-        self._put_on.clear()

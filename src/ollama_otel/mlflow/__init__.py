@@ -1,4 +1,4 @@
-"""GenAI spans in MLflow: the exporters.
+"""GenAI spans in MLflow: the exporters, and ``autolog``.
 
 Importing this package imports nothing else: the public names are loaded at first use.
 """
@@ -7,13 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ollama_otel.mlflow._autolog import autolog
     from ollama_otel.mlflow.exporter import MlflowOtlpSpanExporter, MlflowSpanExporter
 
-__all__ = ["MlflowOtlpSpanExporter", "MlflowSpanExporter"]
+__all__ = ["MlflowOtlpSpanExporter", "MlflowSpanExporter", "autolog"]
 
 _HOMES = {
     "MlflowOtlpSpanExporter": "ollama_otel.mlflow.exporter",
     "MlflowSpanExporter": "ollama_otel.mlflow.exporter",
+    "autolog": "ollama_otel.mlflow._autolog",
 }
 
 
