@@ -77,7 +77,8 @@ def expect_value(read: Callable[[], T], expected: T) -> None:
     """Wait until what is read off the page is as expected: a page is drawn bit by bit."""
     with suppress(TimeoutError):
         wait_until(lambda: read() == expected, "what the page shows", PATIENCE)
-    assert read() == expected
+    shown = read()
+    assert shown == expected, f"the page shows {shown}, not {expected}"
 
 
 def cells(rows: Locator, trace: Trace, *columns: str) -> tuple[str, ...]:

@@ -44,14 +44,19 @@ TIP = "What is the tip for a $187.32 bill with a 22% tip?"
 NOT_FOUND = "model 'nope' not found (status code: 404)"
 NOT_CAPTURED = "[content not captured]"
 IMAGE_WIDTH = 160  # pixels
-DIGEST = "ni:///sha-256;CTWbas75Ty2Cxwnr3ee5CUEHfERSC-0DCqWO7E1Tbg0?ct=image/png&size=66260"
+LARGE_IMAGE = "[image/png, 66260 bytes, sha256 CTWbas75Ty2Cxwnr3ee5CUEHfERSC-0DCqWO7E1Tbg0]"
 
 # Texts of the page of a call.
 TOOLS = ("Tools", "(1)", "Click to Expand")
 INPUTS, OUTPUTS = ("Inputs", "Pretty"), ("Outputs", "Pretty")
 QUESTION = ("User", WHY)
 MODEL = ("model", "scripted")
-NO_THINKING = ("reasoning_effort", "false")
+THINKING, NO_THINKING = ("think", "true"), ("think", "false")
+SCHEMA = (
+    *("response_format", "type: json_schema", "json_schema:", "schema:", "type: object"),
+    *("properties:", "answer:", "type: string", "'n':", "type: integer"),
+    *("required:", "- answer", "- 'n'"),
+)
 STREAMED = ("stream", "true")
 ANSWER = ("Assistant", SKY)
 PARIS, TOKYO = (("get_weather", "city", city) for city in ("Paris", "Tokyo"))
@@ -96,7 +101,7 @@ PAGES = {
         "chat scripted",
         "33 tokens $0.00",
         (
-            *(*INPUTS, *QUESTION, *MODEL, "reasoning_effort", "true"),
+            *(*INPUTS, *QUESTION, *MODEL, *THINKING),
             *(*OUTPUTS, "Assistant", "Reasoning", "Blue wave wins!"),
         ),
     ),
@@ -104,7 +109,7 @@ PAGES = {
         "chat scripted",
         "25 tokens $0.00",
         (
-            *(*INPUTS, *QUESTION, *MODEL, "max_tokens", "4", "reasoning_effort", "true"),
+            *(*INPUTS, *QUESTION, *MODEL, "max_tokens", "4", *THINKING),
             *(*OUTPUTS, "Assistant", "Reasoning"),
         ),
     ),
@@ -113,7 +118,7 @@ PAGES = {
         "41 tokens $0.00",
         (
             *(*INPUTS, *QUESTION, *MODEL, "max_tokens", "60", *NO_THINKING),
-            *("output_type", "json", *OUTPUTS, "Assistant", '{ "answer": "", "n": 1 }'),
+            *("output_type", "json", *SCHEMA, *OUTPUTS, "Assistant", '{ "answer": "", "n": 1 }'),
         ),
     ),
     "cut_short": Shown(
@@ -137,7 +142,7 @@ PAGES = {
         "67 tokens $0.00",
         (
             *(*INPUTS, "System", "You are a physicist.", *QUESTION),
-            *(*MODEL, "reasoning_effort", "true"),
+            *(*MODEL, *THINKING),
             *(*OUTPUTS, "Assistant", "Reasoning", "Blue wave wins!"),
         ),
     ),
@@ -145,8 +150,9 @@ PAGES = {
         "embeddings embedder",
         "22 tokens $0.00",
         (
-            *(*INPUTS, "User", "The sky is blue. Grass is green.", "model", "embedder"),
-            *(*OUTPUTS, "Assistant", "512 dimensions", "dimensions", "512"),
+            *(*INPUTS, "User", "The sky is blue.", "User", "Grass is green.", "model", "embedder"),
+            *(*OUTPUTS, "Assistant", "2 vectors of 512 dimensions"),
+            *("vectors", "2", "dimensions", "512"),
         ),
     ),
     "two_tool_calls": Shown(
@@ -170,7 +176,7 @@ PAGES = {
         "chat scripted",
         "53 tokens $0.00",
         (
-            *(*INPUTS, "User", "What is in this picture?", f"[image/png: {DIGEST}]"),
+            *(*INPUTS, "User", "What is in this picture?", LARGE_IMAGE),
             *(*MODEL, *NO_THINKING, *OUTPUTS, *ANSWER),
         ),
     ),
@@ -188,16 +194,16 @@ LIST: dict[str, Row] = {
     "cut_short": ("loop", "la lala lalalala lala", OK_STATE, "17"),
     "broken_off": ("loop", "la lala lalala", OK_STATE, NONE),
     "generate": (WHY, "Blue wave wins!", OK_STATE, "67"),
-    "embed": ("The sky is blue. Grass is green.", "512 dimensions", OK_STATE, "22"),
+    "embed": ("Grass is green.", "2 vectors of 512 dimensions", OK_STATE, "22"),
     "two_tool_calls": ("both", CALLED, OK_STATE, "19"),
     "tool_results": ("both", "Your tip comes to $41.21.", OK_STATE, "206"),
     "tool_loop": (f'{{"question": "{TIP}"}}', '"Your tip comes to $41.21."', OK_STATE, "219"),
     "retrieval": (WHY, SKY, OK_STATE, "45"),
     "missing_model": (WHY, NONE, ERROR_STATE, NONE),
     "image": ("What is in this picture?", SKY, OK_STATE, "53"),
-    "large_image": (f"What is in this picture? [image/png: {DIGEST}]", SKY, OK_STATE, "53"),
-    "first_turn": (NONE, NONE, OK_STATE, "31"),
-    "second_turn": (NONE, NONE, OK_STATE, "74"),
+    "large_image": (f"What is in this picture? {LARGE_IMAGE}", SKY, OK_STATE, "53"),
+    "first_turn": (WHY, SKY, OK_STATE, "31"),
+    "second_turn": ("And at night?", SKY, OK_STATE, "74"),
 }
 
 
