@@ -106,6 +106,7 @@ def test_the_stack_shows_what_the_sdk_did(instrument: Instrument) -> None:
     stack = str((on_span.attributes or {})["exception.stacktrace"])
     assert dict(on_span.attributes or {}) == dict(in_log.log_record.attributes or {})
     assert "in _request" in stack
+    assert "ollama_otel" not in stack
     assert "in refuse\n" in stack
     assert stack.endswith("httpx.ReadTimeout: late\n")
 

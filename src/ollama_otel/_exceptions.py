@@ -5,6 +5,7 @@ https://github.com/open-telemetry/semantic-conventions-genai (gen_ai.client.oper
 
 import time
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from opentelemetry._logs import Logger
     from opentelemetry.context import Context
     from opentelemetry.trace import Span
+
+_HERE: Final = str(Path(__file__).parent)
 
 SPAN_EVENT: Final = "exception"
 LOG_EVENT: Final = "gen_ai.client.operation.exception"
@@ -70,6 +73,10 @@ def record_exception(  # noqa: PLR0913  (two receivers, and what each may be tol
 
 def _stack(error: BaseException, message: str, handled: BaseException | None) -> str:
     story = traceback.TracebackException.from_exception(error)
+    # Our own frames are nobody's business.
+    story.stack = traceback.StackSummary.from_list(
+        [frame for frame in story.stack if not frame.filename.startswith(_HERE)]
+    )
     if handled is not None:
         _cut(story, error, handled)
     text = utf8("".join(story.format()))

@@ -18,6 +18,7 @@ MLFLOW_WARNINGS = (
     "ignore::pydantic.warnings.PydanticDeprecatedSince20",
     "ignore::sqlalchemy.exc.SADeprecationWarning",
     "ignore:unclosed database:ResourceWarning",
+    "ignore:.*Any type hint is inferred as AnyType:UserWarning",
 )
 
 

@@ -341,7 +341,8 @@ GOLDEN: dict[str, tuple[Attributes, Attributes]] = {
                         "finish_reason": "length",
                         "message": {"role": "assistant", "content": "[content not captured]"},
                     }
-                ]
+                ],
+                "finish_reason": "length",
             },
             message__format="openai",
             **tokens(26, 14),
@@ -600,7 +601,7 @@ GOLDEN: dict[str, tuple[Attributes, Attributes]] = {
         },
         added(
             "TASK",
-            spanInputs={"messages": NO_MESSAGES},
+            spanInputs={"messages": [{"role": "user", "content": "[no message]"}]},
             spanOutputs={
                 "choices": [
                     {
@@ -634,7 +635,7 @@ GOLDEN: dict[str, tuple[Attributes, Attributes]] = {
         },
         added(
             "LLM",
-            spanInputs={"messages": NO_MESSAGES},
+            spanInputs={"messages": [{"role": "user", "content": "[no message]"}]},
             spanOutputs={
                 "choices": [
                     {

@@ -52,4 +52,7 @@ def _steady(values: Json) -> Json:
 
 
 def _read(value: str) -> Any:
-    return json.loads(value) if value.startswith("{") else value
+    try:
+        return json.loads(value) if value.startswith("{") else value
+    except ValueError:
+        return value  # MLflow cuts long ones

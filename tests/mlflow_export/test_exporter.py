@@ -938,7 +938,8 @@ def test_zero_code_with_a_wrong_setting_leaves_everything_else_alone(
 
 def test_the_package_has_these_names_and_no_others() -> None:
     """What is public is chosen."""
-    assert ollama_otel.mlflow.__all__ == ["MlflowOtlpSpanExporter", "MlflowSpanExporter"]
+    names = ["MlflowOtlpSpanExporter", "MlflowSpanExporter", "autolog"]
+    assert ollama_otel.mlflow.__all__ == names
     for name in ollama_otel.mlflow.__all__:
         assert getattr(ollama_otel.mlflow, name) is getattr(exporter, name)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):

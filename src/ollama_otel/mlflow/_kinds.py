@@ -16,6 +16,9 @@ Attributes = Mapping[str, Any]
 NOT_CAPTURED: Final = "[content not captured]"
 """Stands where a prompt or an answer would, when the instrumentation was told to keep none."""
 
+NO_MESSAGE: Final = "[no message]"
+"""Stands where a prompt would, when there was none."""
+
 OPERATION: Final = "gen_ai.operation.name"
 
 LARGEST_NUMBER: Final = 1 << 63
@@ -159,7 +162,9 @@ def _request(span: GenAiSpan) -> dict[str, Any]:
     request: dict[str, Any] = {}
     if model := span.text("gen_ai.request.model"):
         request["model"] = model
-    request["messages"] = span.messages or [{"role": "user", "content": NOT_CAPTURED}]
+    # Where an answer was captured and no question, there was none: the model was only loaded.
+    nothing = NO_MESSAGE if span.present("gen_ai.output.messages") else NOT_CAPTURED
+    request["messages"] = span.messages or [{"role": "user", "content": nothing}]
     for name, option in REQUEST_OPTIONS.items():
         if span.present(name):
             value = span.attributes[name]
@@ -178,7 +183,14 @@ def _answer(span: GenAiSpan) -> dict[str, Any] | None:
         message = {"role": "assistant", "content": NOT_CAPTURED}
         reason = next((value for value in span.finish_reasons if isinstance(value, str)), None)
         choices = [{"index": 0, "finish_reason": reason, "message": message}]
-    return {"choices": choices}
+    reasons = [choice["finish_reason"] for choice in choices]
+    cut_short = next((reason for reason in reasons if reason not in _WHOLE), None)
+    # Beside the choices too: the page does not show it there.
+    return {"choices": choices} | ({"finish_reason": cut_short} if cut_short else {})
+
+
+_WHOLE: Final = (None, "stop", "tool_calls")
+"""Why an answer ends that is whole."""
 
 
 def _agent_definition(span: GenAiSpan) -> dict[str, Any]:

@@ -73,7 +73,11 @@ def with_response_preview(outputs: object) -> object:
     if not isinstance(outputs, dict):
         return outputs
     text = _answer_text(outputs["choices"]) if "choices" in outputs else _vectors(outputs)
-    return outputs if text is None else {**outputs, "messages": [_message("assistant", text)]}
+    if text is None:
+        return outputs
+    # The page shows messages instead of choices where it knows their role.
+    role = "preview" if "choices" in outputs else "assistant"
+    return {**outputs, "messages": [_message(role, text)]}
 
 
 def _answer_text(choices: Sequence[Document]) -> str | None:
