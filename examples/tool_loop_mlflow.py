@@ -29,14 +29,14 @@ QUESTION = "What is the tip for a $187.32 bill with a 22% tip?"
 
 
 @mlflow.trace(span_type=SpanType.TOOL)
-def calculate_tip(bill_amount: float, tip_percentage: float) -> float:
+def calculate_tip(bill_amount: float, tip_percentage: float) -> str:
     """Calculate the tip for a bill.
 
     Args:
         bill_amount: The bill in dollars.
         tip_percentage: The tip in percent of the bill.
     """
-    return round(bill_amount * tip_percentage / 100, 2)
+    return f"{bill_amount * tip_percentage / 100:.2f}"
 
 
 TOOLS = {"calculate_tip": calculate_tip}
@@ -45,7 +45,7 @@ TOOLS = {"calculate_tip": calculate_tip}
 def execute(call: ollama.Message.ToolCall) -> dict[str, Any]:
     """Execute a tool that the model asked for, and return the message that tells it the result."""
     result = TOOLS[call.function.name](**call.function.arguments)
-    return {"role": "tool", "tool_name": call.function.name, "content": str(result)}
+    return {"role": "tool", "tool_name": call.function.name, "content": result}
 
 
 def converse(question: str) -> str:

@@ -25,6 +25,7 @@ import ollama
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import StatusCode
 from opentelemetry.util.genai.handler import TelemetryHandler
 
 from ollama_otel import OllamaInstrumentor
@@ -45,14 +46,14 @@ tracer = trace.get_tracer("tool-loop")
 handler = TelemetryHandler(instrumentation_scope_name="tool-loop")
 
 
-def calculate_tip(bill_amount: float, tip_percentage: float) -> float:
+def calculate_tip(bill_amount: float, tip_percentage: float) -> str:
     """Calculate the tip for a bill.
 
     Args:
         bill_amount: The bill in dollars.
         tip_percentage: The tip in percent of the bill.
     """
-    return round(bill_amount * tip_percentage / 100, 2)
+    return f"{bill_amount * tip_percentage / 100:.2f}"
 
 
 TOOLS = {"calculate_tip": calculate_tip}
@@ -64,7 +65,7 @@ def execute(call: ollama.Message.ToolCall) -> dict[str, Any]:
     with handler.tool(name, tool_type="function") as execution:
         execution.arguments = arguments
         execution.tool_result = result = TOOLS[name](**arguments)
-    return {"role": "tool", "tool_name": name, "content": str(result)}
+    return {"role": "tool", "tool_name": name, "content": result}
 
 
 def converse(question: str) -> str:
@@ -85,6 +86,7 @@ def main() -> None:
         loop.set_attribute("mlflow.spanInputs", json.dumps({"question": QUESTION}))
         answer = converse(QUESTION)
         loop.set_attribute("mlflow.spanOutputs", json.dumps(answer))
+        loop.set_status(StatusCode.OK)
     print(answer)
     provider.shutdown()
 

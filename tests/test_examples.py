@@ -1,0 +1,205 @@
+"""The programs in examples/: each run as a user runs it, and its traces read back from MLflow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ollama_otel.testing import FakeOllama
+from tutorials import (
+    EXAMPLES,
+    EXPERIMENT,
+    MISSING,
+    NOTEBOOK,
+    NOTEBOOK_ENVIRONMENT,
+    NOTEBOOK_OUTPUT,
+    NOTEBOOK_TRACES,
+    PROGRAMS,
+    QUIET,
+    SAID,
+    by_start,
+    cells,
+    notebook_command,
+    printed,
+    scripted_answer,
+    told,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from mlflow.entities import Trace
+
+# What mlflow 3.17 leaves open until the process ends; Python 3.13 says so.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+
+LIMIT = 100  # seconds, for all of them at the same time
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process with a folder of its own, and an MLflow database in it."""
+
+    directory: Path
+    process: subprocess.Popen[str]
+
+    def ended(self) -> tuple[int, str, str]:
+        """Wait for the end; return status, output and complaints."""
+        output, complaints = self.process.communicate(timeout=LIMIT)
+        return self.process.returncode, output, complaints
+
+    def traces(self) -> list[Trace]:
+        """Return what it stored, oldest first."""
+        from mlflow import MlflowClient  # noqa: PLC0415  (takes seconds)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what MLflow says of itself
+            client = MlflowClient(f"sqlite:///{self.directory / 'mlflow.db'}")
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            assert experiment is not None
+            found = client.search_traces(locations=[experiment.experiment_id])
+        return sorted(found, key=lambda trace: min(map(by_start, trace.data.spans)))
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Starts processes that find a stand-in for Ollama, and an empty database."""
+
+    ollama: str
+    empty_database: Path
+    directory: Path
+
+    def folder(self, name: str) -> Path:
+        """Make a folder with a database."""
+        folder = self.directory / name
+        folder.mkdir()
+        shutil.copy(self.empty_database, folder / "mlflow.db")
+        return folder
+
+    def start(self, folder: Path, command: list[str], environment: Mapping[str, str]) -> Running:
+        """Start a program in a folder of its own."""
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={
+                **os.environ,
+                **QUIET,
+                **environment,
+                "HOME": str(folder),
+                "OLLAMA_HOST": self.ollama,
+                "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return Running(folder, process)
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, made once: making them takes seconds."""
+    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    make = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).search_experiments()"
+    command = [sys.executable, "-c", make, f"sqlite:///{file}"]
+    subprocess.run(command, env=os.environ | QUIET, check=True, timeout=LIMIT)
+    return file
+
+
+@pytest.fixture(scope="module")
+def running(
+    empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Running]]:
+    """All programs and the notebook, at the same time: most of what they do is to import mlflow."""
+    with FakeOllama(scripted_answer, missing_models=[MISSING]) as server:
+        workshop = Workshop(server.url, empty_database, tmp_path_factory.mktemp("examples"))
+        own = PROGRAMS["own_opentelemetry"]
+        folder = workshop.folder("notebook")
+        started = {
+            "notebook": workshop.start(folder, notebook_command(folder), NOTEBOOK_ENVIRONMENT),
+            "no content": workshop.start(workshop.folder("no content"), own.command, {}),
+        }
+        for name, example in PROGRAMS.items():
+            started[name] = workshop.start(
+                workshop.folder(name), example.command, example.environment
+            )
+        try:
+            yield started
+        finally:
+            for each in started.values():
+                each.process.kill()
+                each.process.communicate()
+
+
+def test_every_program_is_listed() -> None:
+    """A new one needs a line that says what becomes of it."""
+    assert sorted(file.name for file in EXAMPLES.iterdir() if file.is_file()) == sorted(
+        [NOTEBOOK.name, *(example.file for example in PROGRAMS.values())]
+    )
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_and_its_traces(running: dict[str, Running], name: str) -> None:
+    """It prints its answers and nothing else, and each call is where a reader expects it."""
+    example = PROGRAMS[name]
+
+    assert running[name].ended() == (0, example.output, "")
+    assert [told(trace, example.order) for trace in running[name].traces()] == [*example.traces]
+
+
+def test_the_loop_is_the_same_by_either_api() -> None:
+    """MLflow's and OpenTelemetry's."""
+    mlflow, opentelemetry = PROGRAMS["tool_loop_mlflow"], PROGRAMS["tool_loop_opentelemetry"]
+
+    assert mlflow.traces == opentelemetry.traces
+
+
+def test_without_the_standard_variable_no_content_is_stored(running: dict[str, Running]) -> None:
+    """In an OpenTelemetry set-up of one's own."""
+    assert running["no content"].ended() == (0, f"{SAID}\n", "")
+    (trace,) = running["no content"].traces()
+    assert [span.name for span in trace.data.spans] == ["GET /why-is-the-sky-blue", "chat scripted"]
+    assert [word for word in (SAID, "Why is") if word in trace.to_json()] == []
+
+
+def test_the_application_says_which_service_it_is(running: dict[str, Running]) -> None:
+    """The resource of its own set-up."""
+    running["own_opentelemetry"].process.wait(LIMIT)
+
+    (trace,) = running["own_opentelemetry"].traces()
+    assert trace.info.tags["service.name"] == "weather-desk"
+
+
+def test_a_tag_that_a_program_sets(running: dict[str, Running]) -> None:
+    """Lies on the trace in which it was set, and on no other."""
+    running["manual_spans"].process.wait(LIMIT)
+
+    tags = [trace.info.tags.get("season") for trace in running["manual_spans"].traces()]
+    assert tags == [None] * 4 + ["autumn"] + [None] * 3
+
+
+def test_the_notebook_goes_from_nothing_to_the_tool_loop(running: dict[str, Running]) -> None:
+    """Every cell runs, and what was shown is stored."""
+    status, _, complaints = running["notebook"].ended()
+
+    assert status == 0, complaints
+    executed = cells(running["notebook"].directory / "executed.ipynb")
+    assert {name: printed(cell) for name, cell in executed.items()} == NOTEBOOK_OUTPUT
+    assert [told(trace, by_start) for trace in running["notebook"].traces()] == [*NOTEBOOK_TRACES]
+
+
+def test_the_notebook_is_kept_without_outputs() -> None:
+    """They would hold addresses of the machine on which it ran."""
+    assert [
+        name
+        for name, cell in cells(NOTEBOOK).items()
+        if cell["outputs"] or cell["execution_count"] is not None
+    ] == []
