@@ -27,8 +27,8 @@ def main() -> None:
     # In a notebook the trace shows below the cell. The answer is the SDK's own object.
     print(ollama.chat(MODEL, [QUESTION]).message.content)
 
-    trace_id = mlflow.get_last_active_trace_id() or ""
-    trace = mlflow.get_trace(trace_id, flush=True)  # MLflow writes traces in the background
+    mlflow.flush_trace_async_logging()  # MLflow writes traces in the background
+    trace = mlflow.get_trace(mlflow.get_last_active_trace_id() or "")
     if trace is not None:
         print(trace.info.state.value, *(span.name for span in trace.data.spans))
 

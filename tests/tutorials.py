@@ -391,7 +391,8 @@ NOTEBOOK_OUTPUT = {
 """What each cell prints."""
 # Without ipywidgets, which nobody needs, tqdm says so when MLflow imports it in a notebook.
 NOTEBOOK_ENVIRONMENT = {"PYTHONWARNINGS": "ignore:IProgress not found"}
-CELLS_WITH_A_TRACE = ("chat", "stream", "tools", "loop", "read")
+CELLS_WITH_A_TRACE = ("chat", "stream", "tools", "loop")
+"""One trace each, in the order of NOTEBOOK_TRACES."""
 
 
 def cells(notebook: Path) -> dict[str, Json]:
