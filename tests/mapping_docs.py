@@ -17,7 +17,8 @@ INTRO = """\
 What `MlflowSpanExporter` and `MlflowOtlpSpanExporter` add to a span that follows OpenTelemetry's
 GenAI conventions, whichever library made it. Everything that was there stays: the `gen_ai.*`
 attributes beside the new ones, and an `mlflow.*` attribute that somebody set before. Spans of other
-kinds (HTTP, databases, your own) pass as they are and keep their place in the tree.
+kinds (HTTP, databases, your own) pass as they are and keep their place in the tree; the first one
+of a trace is told what was asked and answered below it, if it says nothing itself.
 
 Made from the tables in `src/ollama_otel/mlflow`. Change those, and run
 `python tests/mapping_docs.py`.
@@ -33,8 +34,8 @@ BESIDE = """
 | status unset | OK |
 | status ERROR, or `error.type` | ERROR, and an event `exception` with type and message where the instrumentation made none: MLflow shows a failure from it |
 | name of an `execute_tool` span | the tool's name: MLflow's judges take it for that |
-| parent in another process | none, unless `remote_parents=True`: MLflow shows a trace as in progress for ever when its first span never comes |
-| first span that is never exported | after 15 minutes, or at the shutdown, a span `[not exported]` stands in for it |
+| parent in another process | none (`MlflowSpanExporter`, unless `remote_parents=True`): MLflow shows a trace as in progress for ever when its first span never comes |
+| first span that is never exported | a span `[not exported]` beside it, at the shutdown, or with the first export after the trace was quiet for 15 minutes (`MlflowSpanExporter`) |
 
 ## The trace
 
@@ -44,14 +45,15 @@ BESIDE = """
 | request and response | the text of the last user message and of the answer of the first span; of an answer without a text, its tool calls, its reasoning or why it ended. Where the first span is the application's own and says nothing, the first question and the last answer below it |
 | session, user | `session.id` or `gen_ai.conversation.id`, `user.id` of any span |
 | tags | the resource's attributes, `tags=` of the exporter, `mlflow.traceTag.*` of the first span |
-| run | the one that was active at a call, `run_id=` of the exporter, `MLFLOW_RUN_ID` |
+| run | the one that was active at a call, else `MLFLOW_RUN_ID`; `run_id=` goes before both (`MlflowSpanExporter`) |
 | tokens, cost, state | MLflow's own sums over the spans; the status of the first span |
 
 ## What MLflow would refuse
 
 One bad span costs a whole batch there. So these are mended before they leave, with a warning:
 session and conversation ids longer than 250 characters and trace names longer than 4096 are cut;
-a token usage or a cost that is no object of numbers, and a span type that is a list, are left out.
+a token usage or a cost that is no object of numbers, and a span type or kind that is no word, are
+left out.
 Texts that are no Unicode are replaced.
 """
 

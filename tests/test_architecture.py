@@ -63,18 +63,21 @@ ALLOWED: dict[str, set[str]] = {
     "mlflow._json": {"_text"},
     "mlflow._tools": {"mlflow._json"},
     "mlflow._messages": {"mlflow._json"},
-    "mlflow._previews": set(),
+    "mlflow._previews": {"mlflow._json"},
     "mlflow._kinds": {"mlflow._json", "mlflow._messages"},
     "mlflow.translation": {
         *("_text", "mlflow._json", "mlflow._kinds", "mlflow._previews", "mlflow._tools"),
     },
     "mlflow._spans": {"_text", "mlflow.translation"},
     "mlflow._firsts": {
-        *("mlflow._json", "mlflow._previews", "mlflow._spans", "mlflow.translation"),
+        *("mlflow._json", "mlflow._kinds", "mlflow._previews"),
+        *("mlflow._spans", "mlflow.translation"),
     },
     "mlflow._runs": set(),
-    "mlflow._otlp": {"mlflow._errors"},
-    "mlflow._databricks": {"mlflow._errors", "mlflow._otlp", "mlflow._server"},
+    "mlflow._otlp": {"_internal_errors", "mlflow._errors"},
+    "mlflow._databricks": {
+        *("_internal_errors", "mlflow._errors", "mlflow._otlp", "mlflow._server"),
+    },
     "mlflow._server": {"mlflow._errors"},
     "mlflow._database": {"mlflow._errors"},
     "mlflow.sinks": {

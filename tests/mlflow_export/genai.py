@@ -42,6 +42,10 @@ class GenAi:
         """The spans that ended, in the order in which they did."""
         return self._kept.get_finished_spans()
 
+    def forget(self) -> None:
+        """Forget the spans."""
+        self._kept.clear()
+
     @property
     def span(self) -> ReadableSpan:
         """The one span that ended."""

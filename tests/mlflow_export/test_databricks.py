@@ -9,6 +9,7 @@ import pytest
 from mlflow_export.fake_mlflow import Answer, FakeMlflow
 from mlflow_export.genai import GenAi
 from mlflow_export.test_exporter import warnings_of
+from ollama_otel import _internal_errors
 from ollama_otel.mlflow import MlflowSpanExporter
 from ollama_otel.mlflow.sinks import DeliveryError, sink_for
 
@@ -150,3 +151,29 @@ def test_a_run_cannot_be_linked_and_that_is_said(
             "Databricks"
         )
     ]
+
+
+def test_a_login_that_is_refused_names_databricks_own_variable(
+    workspace: FakeMlflow, genai: GenAi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of an MLflow server are none of its cure."""
+    workspace.script = [Answer.error(401, "UNAUTHENTICATED")]
+
+    MlflowSpanExporter().export([genai.chat()])
+
+    (warning,) = warnings_of(caplog)
+    assert "Databricks answered 401: check DATABRICKS_TOKEN" in warning
+    assert "MLFLOW_TRACKING_USERNAME" not in warning
+
+
+@pytest.mark.usefixtures("workspace")
+def test_an_experiment_that_does_not_count_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table counts."""
+    _internal_errors.warn.forget()
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+
+    sink_for("databricks")
+
+    assert "MLFLOW_EXPERIMENT_NAME does not count on Databricks" in caplog.messages[0]

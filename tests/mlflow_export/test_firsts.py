@@ -1,6 +1,8 @@
 """First spans of traces: what they lack is told, and those that never come are stood in for."""
 
 import json
+import os
+import weakref
 from typing import Any
 
 import pytest
@@ -72,17 +74,28 @@ def test_a_span_that_comes_after_the_first_one_needs_nobody(genai: GenAi) -> Non
     assert firsts.missing(everything=True) == []
 
 
-def test_what_is_missing_after_a_while_is_stood_in_for_once(genai: GenAi, now: list[float]) -> None:
-    """With the missing span's id, the first question, the last answer, and the time of both."""
+def test_what_is_missing_after_a_quiet_while_gets_a_first_span_of_ours_once(
+    genai: GenAi, now: list[float]
+) -> None:
+    """With the first question, the last answer, and the time of both."""
     firsts = FirstSpans()
     chats, request = below(genai)
-    firsts.complete(reversed(chats))
-    now[0] += 901
+    firsts.complete([chats[1]])
+    now[0] += 899
+    firsts.complete([chats[0]])
+    now[0] += 899
+    assert firsts.missing() == []
+    now[0] += 2
 
     (made,) = firsts.missing()
 
     assert made.name == "[not exported]"
-    assert (made.context, made.parent) == (request.context, None)
+    assert made.parent is None
+    assert made.context is not None
+    assert request.context is not None
+    assert made.context.trace_id == request.context.trace_id
+    # Of its own: what was missed is never overwritten.
+    assert made.context.span_id != request.context.span_id
     assert (made.start_time, made.end_time) == (chats[0].start_time, chats[1].end_time)
     assert made.status.status_code is StatusCode.OK
     assert made.resource == chats[0].resource
@@ -96,30 +109,66 @@ def test_what_is_missing_after_a_while_is_stood_in_for_once(genai: GenAi, now: l
     assert firsts.missing(everything=True) == []
 
 
-def test_spans_between_that_were_exported_are_not_stood_in_for(genai: GenAi) -> None:
-    """Only the one that is missing."""
+def test_a_busy_trace_misses_nothing(genai: GenAi, now: list[float]) -> None:
+    """An agent may take hours."""
+    firsts = FirstSpans()
+    for chat in below(genai, count=5)[0]:
+        firsts.complete([chat])
+        now[0] += 600
+        assert firsts.missing() == []
+
+
+def test_a_trace_without_a_models_call_is_let_be(genai: GenAi) -> None:
+    """MLflow shows it as it is."""
     firsts = FirstSpans()
     with (
-        genai.tracer.start_as_current_span("missing") as missing,
-        genai.tracer.start_as_current_span("step"),
+        genai.tracer.start_as_current_span("missing"),
+        genai.tracer.start_as_current_span("database"),
     ):
-        genai.chat()
-    chat, step, _missing = (translate_span(span) for span in genai.spans)
+        pass
 
-    firsts.complete([chat, step])
-    made = firsts.missing(everything=True)
+    firsts.complete([translate_span(genai.spans[0])])
 
-    assert [each.context for each in made] == [missing.get_span_context()]
+    assert firsts.missing(everything=True) == []
 
 
-def test_of_very_many_traces_the_oldest_wait_no_longer(genai: GenAi) -> None:
-    """Memory is bounded."""
+def test_of_very_many_traces_the_oldest_are_let_go_of(genai: GenAi) -> None:
+    """Memory is bounded, and nothing is made up for it."""
     firsts = FirstSpans()
-    for _ in range(514):
-        chats, _request = below(genai, count=1)
-        firsts.complete(chats)
+    for _ in range(1030):
+        firsts.complete(below(genai, count=1)[0])
 
-    assert len(firsts.missing()) == 2
+    assert firsts.missing() == []
+    assert len(firsts.missing(everything=True)) == 1024
+
+
+def test_no_content_is_kept_beside_the_texts_that_are_shown(genai: GenAi) -> None:
+    """A long trace holds no more than a short one."""
+    firsts = FirstSpans()
+    chats, _ = below(genai, count=3)
+    kept = [weakref.ref(chat) for chat in chats]
+    firsts.complete(chats)
+
+    genai.forget()
+    del chats
+
+    assert [each() for each in kept] == [None] * 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_what_was_begun_before_a_fork_is_the_parents(genai: GenAi) -> None:
+    """The child adds no first span to the trace of a span that its parent will export."""
+    sink = KeptSink()
+    exporter = MlflowSpanExporter(sink=sink)
+    with genai.tracer.start_as_current_span("request"):
+        chat = genai.chat()
+    child = os.fork()
+    if child == 0:
+        exporter.export([chat])
+        exporter.shutdown()
+        os._exit([name for name, _ in sink.delivered] != ["chat llama3.2"])
+
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_the_shutdown_completes_what_is_open(genai: GenAi) -> None:
@@ -171,31 +220,67 @@ def test_a_span_with_a_parent_elsewhere_is_the_first_of_its_trace(
     assert (stored["state"], stored["request"]) == (state, preview)
 
 
-def test_a_stand_in_gives_way_to_the_span_that_comes_after_all(
-    genai: GenAi, database: str, now: list[float]
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        ({"messages": ["hi"]}, {"choices": ["hi"]}),
+        ({"messages": [{"role": "user", "content": [{"text": "hi"}]}]}, {"choices": [{}]}),
+        ({"messages": [[{"role": "user"}]]}, {"choices": [{"message": {"role": "assistant"}}]}),
+        ({"messages": 7}, {"choices": {"a": 1}}),
+        ("text", ["list"]),
+        (None, None),
+    ],
+)
+def test_whatever_others_call_a_conversation_costs_no_span(
+    inputs: object, outputs: object, genai: GenAi
 ) -> None:
-    """MLflow keeps one span for each id, whole; the trace keeps its state and its previews."""
-    exporter = MlflowSpanExporter(database)
-    with genai.tracer.start_as_current_span("request") as request:
-        exporter.export([genai.chat("m0")])
-        now[0] += 901
-        exporter.export([genai.chat("m1")])
-        (before,) = traces(database)
-        request.set_status(trace.Status(StatusCode.ERROR, "late"))
-    exporter.export([genai.spans[-1]])
+    """Inputs and outputs of anybody's making, below a first span of the application's own."""
+    sink = KeptSink()
+    exporter = MlflowSpanExporter(sink=sink)
+    with (
+        genai.tracer.start_as_current_span("request"),
+        genai.tracer.start_as_current_span("theirs") as theirs,
+    ):
+        theirs.set_attribute("mlflow.message.format", "other")
+        theirs.set_attribute("mlflow.spanInputs", json.dumps(inputs))
+        theirs.set_attribute("mlflow.spanOutputs", json.dumps(outputs))
+
+    exporter.export([genai.spans[0]])
+    exporter.export([genai.spans[1]])
     exporter.shutdown()
 
-    (after,) = traces(database)
-    names: list[Any] = [sorted(span["name"] for span in each["spans"]) for each in (before, after)]
-    assert names == [["[not exported]", "chat m0", "chat m1"], ["chat m0", "chat m1", "request"]]
-    assert (before["state"], before["request"], before["response"]) == (
-        "OK",
-        QUESTION,
-        ANSWER,
-    )
-    assert (after["state"], after["request"]) == ("OK", QUESTION)
-    statuses = {span["name"]: span["status"] for span in after["spans"]}
-    assert statuses["request"] == ("ERROR", "late")
+    assert [name for name, _ in sink.delivered] == ["theirs", "request"]
+
+
+def test_what_was_not_captured_is_no_question_and_no_answer(genai: GenAi) -> None:
+    """An agent that says nothing hides no chat below it that does."""
+    firsts = FirstSpans()
+    with (
+        genai.tracer.start_as_current_span("request"),
+        genai.handler.invoke_local_agent(agent_name="a"),
+    ):
+        genai.chat()
+    chat, agent, root = (translate_span(span) for span in genai.spans)
+
+    completed = firsts.complete([chat, agent, root])
+
+    assert said(completed[-1]) == TOLD
+
+
+def test_completing_that_fails_costs_no_span(
+    genai: GenAi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are sent as they are, with a word."""
+    monkeypatch.setenv("OLLAMA_OTEL_RAISE_ERRORS", "false")
+    monkeypatch.setattr(FirstSpans, "complete", lambda *_: 1 / 0)
+    sink = KeptSink()
+    exporter = MlflowSpanExporter(sink=sink)
+
+    exporter.export([genai.chat()])
+    exporter.shutdown()
+
+    assert [name for name, _ in sink.delivered] == ["chat llama3.2"]
+    assert "failed while completing traces for MLflow" in caplog.text
 
 
 def said(span: ReadableSpan) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from mlflow_export.fake_mlflow import FakeMlflow
 from mlflow_export.genai import GenAi
 from mlflow_export.test_exporter import warnings_of
+from ollama_otel import _internal_errors
 from ollama_otel.mlflow import MlflowSpanExporter
 
 COMPRESSION = "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"
@@ -81,3 +82,47 @@ def test_headers_of_the_variable_are_sent(
         ("secret 1", "7", "application/x-protobuf"),
         ("secret2", "0", "application/x-protobuf"),
     ]
+
+
+def test_headers_for_a_collector_are_not_mlflows(
+    genai: GenAi, server: FakeMlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an OTLP endpoint is set, they are for that: a key of one is no business of another."""
+    monkeypatch.setenv(HEADERS, "authorization=Bearer%20secret")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "https://vendor.test")
+
+    MlflowSpanExporter(server.uri).export([genai.chat()])
+
+    assert "Authorization" not in server.requests[0].headers
+
+
+def test_headers_go_with_every_request(
+    genai: GenAi, server: FakeMlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy wants them for experiments and runs as well."""
+    monkeypatch.setenv(HEADERS, "x-proxy-key=1")
+
+    MlflowSpanExporter(server.uri, experiment_name="new", run_id="r").export([genai.chat()])
+
+    sent = [
+        {name.lower(): value for name, value in each.headers.items()} for each in server.requests
+    ]
+    assert len(sent) == 4
+    assert [each["x-proxy-key"] for each in sent] == ["1"] * 4
+
+
+def test_headers_that_cannot_be_read_are_not_shown(
+    genai: GenAi,
+    server: FakeMlflow,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They may be secret."""
+    _internal_errors.warn.forget()
+    monkeypatch.setenv(HEADERS, "authorization: Bearer SECRET,x-good=1")
+
+    MlflowSpanExporter(server.uri).export([genai.chat()])
+
+    assert "SECRET" not in caplog.text
+    assert caplog.messages == [f"{HEADERS} has an entry that is not name=value, which is left out"]
+    assert server.requests[0].headers["x-good"] == "1"

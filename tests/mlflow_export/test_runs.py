@@ -1,11 +1,12 @@
 """Traces belong to the run that was active when their calls were made, or to the one set."""
 
 import threading
+from typing import Any
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 from conftest import Instrument
 from mlflow_export.fake_mlflow import LINK, FakeMlflow
@@ -134,3 +135,31 @@ def test_linking_twice_is_linking_once(genai: GenAi, database: str) -> None:
     exporter.export([chat])
 
     assert linked(database, run.info.run_id) == {"llama3.2"}
+
+
+def test_a_run_that_is_given_goes_before_the_active_one(genai: GenAi) -> None:
+    """Though another exporter had the active one noted on the span."""
+    sink = KeptSink()
+    chat = genai.asking()
+    chat.attributes["mlflow.sourceRun"] = "active"
+    chat.stop()
+
+    MlflowSpanExporter(sink=sink, run_id="given").export(genai.spans)
+
+    assert [run for run, _ in sink.linked] == ["given"]
+
+
+def test_a_sink_that_knows_no_runs_keeps_its_spans(
+    genai: GenAi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning, and the export is a success."""
+
+    sink: Any = KeptSink()
+    sink.link = None  # as sinks were
+    result = MlflowSpanExporter(sink=sink, run_id="r").export([genai.chat()])
+
+    assert result is SpanExportResult.SUCCESS
+    assert [name for name, _ in sink.delivered] == ["chat llama3.2"]
+    assert warnings_of(caplog) == [
+        "traces not linked to run r: 1; 'NoneType' object is not callable"
+    ]

@@ -1,5 +1,6 @@
 """What of a span is not an attribute: its name, its status, its events."""
 
+import json
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.trace import Link, SpanContext, Status, StatusCode
 
 from mlflow_export.genai import GenAi
-from ollama_otel.mlflow._spans import translate_span
+from ollama_otel.mlflow._spans import Wishes, translate_span
 
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "llama3.2"}
 PARENT = SpanContext(trace_id=1, span_id=2, is_remote=False)
@@ -200,3 +201,24 @@ def test_a_span_without_anything_is_translated_too() -> None:
     bare = ReadableSpan(name="bare", parent=PARENT)
 
     assert translate_span(bare) is bare
+
+
+def test_tags_are_texts_and_a_name_may_be_given(genai: GenAi) -> None:
+    """On the first span of a trace; what it says itself goes before."""
+    tags = {"version": 2, "mlflow.traceName": "Mine", "own": "no"}
+    wishes = Wishes.checked("ollama", tags, remote_parents=False)
+    with genai.tracer.start_as_current_span("request") as request:
+        request.set_attribute("mlflow.traceTag.own", "yes")
+        genai.chat()
+
+    chat, root = (translate_span(span, wishes).attributes or {} for span in genai.spans)
+
+    assert {name: root[name] for name in root if name.startswith("mlflow.traceTag")} == {
+        "mlflow.traceTag.version": "2",
+        "mlflow.traceTag.mlflow.traceName": "Mine",
+        "mlflow.traceTag.own": "yes",
+    }
+    assert [name for name in chat if name.startswith("mlflow.traceTag")] == []
+    assert chat["mlflow.llm.cost"] == json.dumps(
+        {"input_cost": 0.0, "output_cost": 0.0, "total_cost": 0.0}
+    )

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from requests import PreparedRequest
 from requests.auth import AuthBase
 
-from ollama_otel.mlflow._errors import DeliveryError, misconfigured
-from ollama_otel.mlflow._otlp import otlp_request
+from ollama_otel._internal_errors import warn
+from ollama_otel.mlflow._errors import DeliveryError, RefusedError, misconfigured
+from ollama_otel.mlflow._otlp import headers_from_settings, otlp_request
 from ollama_otel.mlflow._server import Bearer, Server
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ DESTINATION: Final = "MLFLOW_TRACING_DESTINATION"
 _PATH: Final = "/api/2.0/otel/v1/traces"
 _TABLE_HEADER: Final = "X-Databricks-UC-Table-Name"
 _SPANS_TABLE: Final = "mlflow_experiment_trace_otel_spans"
+_NO_ENTRY: Final = (401, 403)
 _SCHEMA_PARTS: Final = 2
 _TABLE_PARTS: Final = 3
 
@@ -50,7 +52,13 @@ class DatabricksSink:
     def __init__(self, tracking_uri: str, *, timeout: float | None = None) -> None:
         self._table = _table(os.environ.get(DESTINATION, "").strip())
         host, credentials = _workspace(urlsplit(tracking_uri).netloc)
-        self._server = Server(host, timeout, credentials)
+        self._server = Server(host, timeout, credentials, headers_from_settings)
+        if os.environ.get("MLFLOW_EXPERIMENT_NAME"):
+            warn(
+                "databricks",
+                "MLFLOW_EXPERIMENT_NAME does not count on Databricks: the traces are in the table "
+                f"that {DESTINATION} names",
+            )
 
     def deliver(self, request: "ExportTraceServiceRequest") -> None:
         """Post the spans.
@@ -61,7 +69,15 @@ class DatabricksSink:
         Raises:
             DeliveryError: Databricks was not reached, or refused them.
         """
-        self._server.call("POST", _PATH, **otlp_request(request, {_TABLE_HEADER: self._table}))
+        try:
+            self._server.call("POST", _PATH, **otlp_request(request, {_TABLE_HEADER: self._table}))
+        except RefusedError as error:
+            if error.status not in _NO_ENTRY:
+                raise
+            raise misconfigured(
+                f"Databricks answered {error.status}: check DATABRICKS_TOKEN (or the profile's "
+                "login) and its permission to write the table"
+            ) from error
 
     def link(self, trace_ids: Sequence[str], run_id: str) -> None:
         """Refuse: it is not known how a workspace takes it.

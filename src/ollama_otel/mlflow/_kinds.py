@@ -298,6 +298,11 @@ class Kind:
     source: str
     conversation: bool = True
 
+    @property
+    def asks(self) -> bool:
+        """Whether a model is asked, so that there are a question and an answer to show."""
+        return self.conversation or self.span_type == "EMBEDDING"
+
 
 _AGENTS: Final = f"{_CONVENTIONS}/gen-ai-agent-spans.md"
 

@@ -4,12 +4,16 @@ MLflow takes them from the inputs and outputs of a trace's first span: the text 
 of the user, and of the answer. Where that has no text, the column shows the document as raw JSON;
 here it is given one.
 
+The documents may be anybody's: whatever is not as expected has no text, and nothing is raised.
+
 Source: https://github.com/mlflow/mlflow/blob/v3.17.2/mlflow/tracing/utils/truncation.py
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
+
+from ollama_otel.mlflow._json import encode, parse
 
 Document = dict[str, Any]
 
@@ -17,123 +21,136 @@ _NOTHING: Final = "[no answer]"
 
 
 def request_text(inputs: object) -> str | None:
-    """Return the text that MLflow shows of a span's inputs, if it would find one.
+    """Return the text of what was asked last; None where there is none.
 
     Args:
-        inputs: the document in ``mlflow.spanInputs``.
+        inputs: a conversation's inputs, or an embedding's.
     """
-    told = with_request_preview(inputs)
-    if not isinstance(told, dict) or not isinstance(told.get("messages"), list):
+    if not isinstance(inputs, Mapping):
         return None
-    shown = _last_of_user(told["messages"])
-    return None if shown is None else _text_of(shown.get("content"))
+    messages = list(_mappings(inputs.get("messages")))
+    if not messages:
+        texts = _texts(inputs.get("input"))
+        return texts[-1] if texts else None
+    asked = next((each for each in reversed(messages) if each.get("role") == "user"), messages[-1])
+    return _text_of(asked.get("content")) or _names(asked.get("content")) or None
 
 
 def response_text(outputs: object) -> str | None:
-    """Return the text that MLflow shows of a span's outputs, if it would find one.
+    """Return the text of an answer: what it says, else its tool calls, its reasoning, its end.
 
     Args:
-        outputs: the document in ``mlflow.spanOutputs``.
+        outputs: a conversation's outputs, or an embedding's.
     """
-    told = with_response_preview(outputs)
-    if not isinstance(told, dict):
+    if not isinstance(outputs, Mapping):
         return None
-    messages = told.get("messages") or [choice["message"] for choice in told.get("choices", ())]
-    return _text_of(messages[0].get("content")) if messages else None
+    if "choices" not in outputs:
+        return _vectors(outputs)
+    choice = next(_mappings(outputs["choices"]), None)
+    if choice is None:
+        return _NOTHING
+    message = choice.get("message")
+    return _answer(message, choice.get("finish_reason")) if isinstance(message, Mapping) else None
 
 
 def with_request_preview(inputs: object) -> object:
     """Return the inputs of a trace's first span with a text that MLflow finds.
 
     Args:
-        inputs: the document that becomes ``mlflow.spanInputs``.
+        inputs: a conversation's inputs, or an embedding's.
     """
     if not isinstance(inputs, dict):
         return inputs
     if "messages" not in inputs:
-        asked = inputs.get("input")
-        texts = asked if isinstance(asked, list | tuple) else [asked]
-        messages = [_message("user", text) for text in texts if isinstance(text, str)]
+        messages = [_message("user", text) for text in _texts(inputs.get("input"))]
         return {**inputs, "messages": messages} if messages else inputs
-    shown = _last_of_user(inputs["messages"])
-    if shown is None or not isinstance(content := shown["content"], list) or _has_text(content):
+    messages = inputs["messages"]
+    shown = next((each for each in reversed(messages) if each["role"] == "user"), messages[-1])
+    content = shown["content"]
+    if not isinstance(content, list) or _text_of(content):
         return inputs
     # A picture without a word.
     told = {**shown, "content": [*content, {"type": "text", "text": _names(content)}]}
-    messages = [told if message is shown else message for message in inputs["messages"]]
-    return {**inputs, "messages": messages}
+    return {**inputs, "messages": [told if each is shown else each for each in messages]}
 
 
 def with_response_preview(outputs: object) -> object:
     """Return the outputs of a trace's first span with a text that MLflow finds.
 
     Args:
-        outputs: the document that becomes ``mlflow.spanOutputs``.
+        outputs: a conversation's outputs, or an embedding's.
     """
     if not isinstance(outputs, dict):
         return outputs
-    text = _answer_text(outputs["choices"]) if "choices" in outputs else _vectors(outputs)
-    if text is None:
+    text = response_text(outputs)
+    has_own = any(
+        _text_of(each["message"].get("content")) for each in outputs.get("choices", ())[:1]
+    )
+    if text is None or has_own:
         return outputs
     # The page shows messages instead of choices where it knows their role.
     role = "preview" if "choices" in outputs else "assistant"
     return {**outputs, "messages": [_message(role, text)]}
 
 
-def _answer_text(choices: Sequence[Document]) -> str | None:
-    """Return what an answer without a text says; None for one that has a text."""
-    if not choices:
-        return _NOTHING
-    message = choices[0]["message"]
-    content = message.get("content")
-    if content and (isinstance(content, str) or _has_text(content)):
-        return None
-    if calls := message.get("tool_calls"):
-        return ", ".join(
-            f"{call['function']['name']}({_sorted(call['function']['arguments'])})"
-            for call in calls
-        )
-    reason = choices[0].get("finish_reason")
-    return (
-        message.get("reasoning") or _names(content or ()) or (f"[{reason}]" if reason else _NOTHING)
-    )
+def _answer(message: Mapping[str, Any], finish_reason: object) -> str:
+    if text := _text_of(message.get("content")):
+        return text
+    if calls := [_called(call) for call in _mappings(message.get("tool_calls"))]:
+        return ", ".join(calls)
+    reasoning = message.get("reasoning")
+    if isinstance(reasoning, str) and reasoning:
+        return reasoning
+    reason = f"[{finish_reason}]" if isinstance(finish_reason, str) and finish_reason else _NOTHING
+    return _names(message.get("content")) or reason
 
 
-def _sorted(arguments: str) -> str:
+def _called(call: Mapping[str, Any]) -> str:
+    function = call.get("function")
+    if not isinstance(function, Mapping):
+        return encode(call)
+    return f"{function.get('name')}({_sorted(function.get('arguments'))})"
+
+
+def _sorted(arguments: object) -> str:
     """Return arguments in one order: Ollama gives them in a new one every time."""
+    if not isinstance(arguments, str):
+        return encode(arguments)
     try:
-        return json.dumps(json.loads(arguments), sort_keys=True, ensure_ascii=False)
-    except ValueError:
+        return json.dumps(parse(arguments), sort_keys=True, ensure_ascii=False)
+    except (ValueError, RecursionError):
         return arguments
 
 
-def _last_of_user(messages: Sequence[Document]) -> Document | None:
-    if not messages:
+def _vectors(outputs: Mapping[str, Any]) -> str | None:
+    dimensions, count = outputs.get("dimensions"), outputs.get("vectors", 1)
+    if not isinstance(dimensions, int):
         return None
-    return next((each for each in reversed(messages) if each["role"] == "user"), messages[-1])
+    size = f"{dimensions} dimensions"
+    return size if count == 1 else f"{count} vectors of {size}"
 
 
 def _text_of(content: object) -> str | None:
     if isinstance(content, str):
         return content or None
-    blocks = content if isinstance(content, list) else []
-    return next((block["text"] for block in blocks if block.get("text")), None)
+    blocks = (block.get("text") for block in _mappings(content))
+    return next((text for text in blocks if isinstance(text, str) and text), None)
 
 
-def _has_text(blocks: Sequence[Document]) -> bool:
-    return any(block["type"] == "text" and block["text"] for block in blocks)
+def _names(content: object) -> str:
+    kinds = (block.get("type") for block in _mappings(content))
+    return " ".join(f"[{kind.removesuffix('_url')}]" for kind in kinds if isinstance(kind, str))
 
 
-def _names(blocks: Sequence[Mapping[str, Any]]) -> str:
-    return " ".join(f"[{block['type'].removesuffix('_url')}]" for block in blocks)
+def _texts(asked: object) -> list[str]:
+    texts = asked if isinstance(asked, list | tuple) else [asked]
+    return [text for text in texts if isinstance(text, str)]
 
 
-def _vectors(outputs: Document) -> str | None:
-    if "dimensions" not in outputs:
-        return None
-    size = f"{outputs['dimensions']} dimensions"
-    count = outputs.get("vectors", 1)
-    return size if count == 1 else f"{count} vectors of {size}"
+def _mappings(items: object) -> Iterator[Mapping[str, Any]]:
+    for item in items if isinstance(items, list | tuple) else ():
+        if isinstance(item, Mapping):
+            yield item
 
 
 def _message(role: str, content: str) -> Document:

@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from opentelemetry.sdk.trace import ReadableSpan
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 RUN: Final = "mlflow.sourceRun"
 """On a span: the run that was active when its call was made. MLflow's own name for it."""
@@ -28,13 +29,14 @@ def active_run_id() -> str | None:
 
 
 def traces_of_runs(
-    spans: Iterable[ReadableSpan], run_id: str | None
+    spans: Iterable["ReadableSpan"], *, always: str | None = None, default: str | None = None
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield runs, and the ids of traces that belong to them, as many as MLflow links at once.
 
     Args:
         spans: exported spans.
-        run_id: the run of every trace, where none of its spans names another.
+        always: the run of every trace, whatever its spans name.
+        default: the run of a trace of which no span in this batch names one.
     """
     runs: dict[str, set[str]] = {}
     named: dict[int, str] = {}
@@ -42,10 +44,11 @@ def traces_of_runs(
         if span.context is None:
             continue
         trace_id = span.context.trace_id
-        if isinstance(run := (span.attributes or {}).get(RUN), str):
-            named[trace_id] = run
-        elif span.parent is None and run_id is not None:
-            named.setdefault(trace_id, run_id)
+        noted = (span.attributes or {}).get(RUN)
+        if always is None and isinstance(noted, str):
+            named[trace_id] = noted
+        elif span.parent is None and (run := always or default):
+            named.setdefault(trace_id, run)
     for trace_id, run in named.items():
         runs.setdefault(run, set()).add(f"tr-{trace_id:032x}")
     for run, traces in runs.items():

@@ -8,11 +8,12 @@ call, as MLflow does: a renewed token counts from then on. So is MLFLOW_HTTP_REQ
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import requests
 from requests.auth import AuthBase, HTTPBasicAuth
+from requests.structures import CaseInsensitiveDict
 
 from ollama_otel.mlflow._errors import DeliveryError, RefusedError, misconfigured, redacted
 
@@ -66,6 +67,7 @@ class Server:
         tracking_uri: its address, as in MLFLOW_TRACKING_URI.
         timeout: seconds that one answer may take; by default MLFLOW_HTTP_REQUEST_TIMEOUT, or 60.
         credentials: returns who we are, for every request anew; by default MLflow's variables.
+        headers: returns more headers for every request; they go before those of the request.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Server:
         tracking_uri: str,
         timeout: float | None = None,
         credentials: Callable[[], AuthBase | None] | None = None,
+        headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        self._headers = headers
         self._credentials = credentials or _credentials
         self._base = tracking_uri.rstrip("/")
         self._shown = redacted(self._base)
@@ -147,6 +151,8 @@ class Server:
 
     def _send(self, method: str, path: str, request: dict[str, Any]) -> requests.Response:
         timeout = self._timeout or _timeout_from_settings()
+        sent = CaseInsensitiveDict(request.get("headers", {}))
+        sent.update(self._headers())
         try:
             answer = self._connection().request(
                 method,
@@ -156,7 +162,7 @@ class Server:
                 allow_redirects=False,
                 timeout=(min(_CONNECT_SECONDS, timeout), timeout),
                 **_tls(),
-                **request,
+                **request | {"headers": sent},
             )
         except (requests.RequestException, OSError, ValueError) as error:
             raise self._unreached(error, timeout) from error

@@ -1,6 +1,6 @@
 """Whole spans as MLflow reads them best: what the attributes' translation leaves to be done."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -31,9 +31,28 @@ class Wishes:
             the first one of its trace, unless the other process sends its spans there too.
     """
 
-    free_providers: frozenset[str] = FREE_PROVIDERS
+    free_providers: Collection[str] = FREE_PROVIDERS
     tags: Mapping[str, str] = field(default_factory=dict)
     remote_parents: bool = False
+
+    @classmethod
+    def checked(
+        cls,
+        free_providers: Collection[str],
+        tags: Mapping[str, object] | None,
+        *,
+        remote_parents: bool,
+    ) -> "Wishes":
+        """Return the wishes as they can be fulfilled: MLflow's tags are texts.
+
+        Args:
+            free_providers: providers, or one as a text.
+            tags: tags; values that are no texts are made so.
+            remote_parents: as above.
+        """
+        one = {free_providers} if isinstance(free_providers, str) else free_providers
+        texts = {str(key): str(value) for key, value in (tags or {}).items()}
+        return cls(frozenset(one), texts, remote_parents)
 
 
 _NO_WISHES: Final = Wishes()
@@ -86,6 +105,20 @@ def like(span: ReadableSpan, **changes: Any) -> ReadableSpan:
         "instrumentation_scope": span.instrumentation_scope,
     }
     return _Changed(span, **{**same, **changes})
+
+
+def bare(span: ReadableSpan) -> ReadableSpan:
+    """Return a span that says when and where, and holds nothing of the content of another."""
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        kind=span.kind,
+        instrumentation_scope=span.instrumentation_scope,
+        start_time=span.start_time,
+        end_time=span.end_time,
+    )
 
 
 class _Changed(ReadableSpan):

@@ -48,9 +48,8 @@ _NUMBERS: Final = "a JSON object of numbers"
 _MUST_BE: Final = {
     "mlflow.chat.tokenUsage": _NUMBERS,
     "mlflow.llm.cost": _NUMBERS,
-    "mlflow.spanType": "a text",
 }
-"""What MLflow takes of an attribute that is left out otherwise."""
+"""What MLflow takes of an attribute that is left out otherwise; of all others a text."""
 
 _logger = logging.getLogger(__name__)
 
@@ -65,8 +64,12 @@ class _TranslatingExporter(SpanExporter, ABC):
     the last one, at the shutdown.
     """
 
+    _stands_in = True
+    """Whether traces that miss their first span get one."""
+
     def __init__(self, wishes: Wishes) -> None:
         self._wishes = wishes
+        self._born_in = os.getpid()
         self._shut_down = False
         self._begin()
         _doors.mlflow.add(self)
@@ -80,6 +83,7 @@ class _TranslatingExporter(SpanExporter, ABC):
         self._foretold = False
         self._on_the_way: dict[object, int] = {}
         self._first_spans = FirstSpans()
+        self._delivers = False
 
     def notes(self) -> Mapping[str, str]:
         """Return what spans have to note for MLflow when a call is made."""
@@ -107,8 +111,8 @@ class _TranslatingExporter(SpanExporter, ABC):
         self._on_the_way[batch] = len(spans)
         try:
             with suppress_instrumentation():
-                prepared = self._first_spans.complete([self._prepare(span) for span in spans])
-                result = self._deliver(prepared + self._first_spans.missing())
+                prepared = self._completed([self._prepare(span) for span in spans])
+                result = self._deliver(prepared)
         except DeliveryError as error:
             self._lose(self._on_the_way.pop(batch, 0), error.kind, str(error))
         except Exception as error:  # noqa: BLE001  (the application must not feel our faults)
@@ -116,10 +120,25 @@ class _TranslatingExporter(SpanExporter, ABC):
             self._lose(self._on_the_way.pop(batch, 0), "bug", "that is a fault of ollama-otel")
         else:
             self._foretold = False
+            self._delivers = True
             return result
         finally:
             self._on_the_way.pop(batch, None)
+        self._delivers = False
         return SpanExportResult.FAILURE
+
+    def _completed(self, spans: Sequence[ReadableSpan]) -> Sequence[ReadableSpan]:
+        """Return the spans, the first ones of traces with what they lack."""
+        try:
+            return [*self._first_spans.complete(spans), *self._missing()]
+        except Exception as error:  # noqa: BLE001  (better without than not at all)
+            report("completing traces for MLflow", error)
+            return spans
+
+    def _missing(self, *, everything: bool = False) -> list[ReadableSpan]:
+        # What a forked process began in its parent is the parent's to end.
+        stands_in = self._stands_in and self._process == self._born_in
+        return self._first_spans.missing(everything=everything) if stands_in else []
 
     def _foretell(self, error: DeliveryError) -> None:
         """Say at the start that all will be lost, so that no count of it is needed at the end."""
@@ -142,7 +161,7 @@ class _TranslatingExporter(SpanExporter, ABC):
 
     def _translate(self, span: ReadableSpan) -> ReadableSpan:
         for name, kept in refused_attributes(span.attributes or {}).items():
-            done = f"left out: it must be {_MUST_BE[name]}" if kept is None else "cut"
+            done = f"left out: it must be {_MUST_BE.get(name, 'a text')}" if kept is None else "cut"
             self._warn(name, f"{name} of a span is what MLflow does not take, and was {done}")
         return translate_span(span, self._wishes)
 
@@ -161,14 +180,14 @@ class _TranslatingExporter(SpanExporter, ABC):
 
     def _deliver_stand_ins(self) -> None:
         """Complete the traces whose first span will not come any more, where that may succeed."""
-        stand_ins = self._first_spans.missing(everything=True)
-        if not stand_ins or self._lost:
+        if self._on_the_way or not self._delivers:
             return
         try:
-            with suppress_instrumentation():
-                self._deliver(stand_ins)
+            if stand_ins := self._missing(everything=True):
+                with suppress_instrumentation():
+                    self._deliver(stand_ins)
         except DeliveryError as error:
-            self._warn(error.kind, f"traces that stay in progress: {len(stand_ins)}; {error}")
+            self._warn(error.kind, f"some traces stay in progress in MLflow: {error}")
         except Exception as error:  # noqa: BLE001  (the application must not feel our faults)
             report("completing traces in MLflow", error)
 
@@ -237,7 +256,7 @@ class MlflowSpanExporter(_TranslatingExporter):
         experiment_name: str | None = None,
         experiment_id: str | None = None,
         run_id: str | None = None,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, object] | None = None,
         timeout: float | None = None,
         sink: SpanSink | None = None,
         free_providers: Collection[str] = FREE_PROVIDERS,
@@ -248,7 +267,7 @@ class MlflowSpanExporter(_TranslatingExporter):
         self._run_id = run_id
         self._timeout = timeout
         self._given_sink = sink
-        super().__init__(Wishes(frozenset(free_providers), dict(tags or {}), remote_parents))
+        super().__init__(Wishes.checked(free_providers, tags, remote_parents=remote_parents))
         self._check_settings()
 
     def notes(self) -> Mapping[str, str]:
@@ -282,14 +301,13 @@ class MlflowSpanExporter(_TranslatingExporter):
 
     def _link(self, sink: SpanSink, spans: Sequence[ReadableSpan]) -> None:
         """Link the traces, which are stored by now, to their runs."""
-        for run_id, traces in traces_of_runs(
-            spans, self._run_id or os.environ.get("MLFLOW_RUN_ID") or None
-        ):
+        default = os.environ.get("MLFLOW_RUN_ID") or None
+        for run_id, traces in traces_of_runs(spans, always=self._run_id, default=default):
             try:
                 sink.link(traces, run_id)
-            except DeliveryError as error:  # noqa: PERF203  (the next run may well be found)
+            except Exception as error:  # noqa: BLE001, PERF203  (the spans are stored)
                 self._warn(
-                    f"run: {error.kind}",
+                    "run",
                     f"traces not linked to run {run_id}: {len(traces)}; {error}",
                 )
 
@@ -368,18 +386,22 @@ class MlflowOtlpSpanExporter(_TranslatingExporter):
             OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or OTEL_EXPORTER_OTLP_PROTOCOL names, grpc if none.
         tags: tags for every trace.
         free_providers: values of ``gen_ai.provider.name`` whose models cost nothing per token.
-        remote_parents: as for ``MlflowSpanExporter``.
+        remote_parents: as for ``MlflowSpanExporter``, but yes by default: the collector may have
+            other receivers, and other senders.
     """
+
+    # The collector may have receivers that keep every span once.
+    _stands_in = False
 
     def __init__(
         self,
         exporter: SpanExporter | None = None,
         *,
-        tags: Mapping[str, str] | None = None,
+        tags: Mapping[str, object] | None = None,
         free_providers: Collection[str] = FREE_PROVIDERS,
-        remote_parents: bool = False,
+        remote_parents: bool = True,
     ) -> None:
-        super().__init__(Wishes(frozenset(free_providers), dict(tags or {}), remote_parents))
+        super().__init__(Wishes.checked(free_providers, tags, remote_parents=remote_parents))
         self._exporter = exporter
         try:
             self._find_exporter()

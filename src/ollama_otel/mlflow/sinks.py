@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from ollama_otel._internal_errors import warn
 from ollama_otel.mlflow._database import open_store, quiet
 from ollama_otel.mlflow._errors import DeliveryError, RefusedError, misconfigured, redacted
+from ollama_otel.mlflow._otlp import headers_from_settings, otlp_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -220,11 +221,9 @@ class OtlpHttpSink:
         timeout: float | None = None,
     ) -> None:
         _require("requests", "otlp", "an MLflow server over http")
-        from ollama_otel.mlflow._otlp import otlp_request  # noqa: PLC0415  (lazy: optional)
         from ollama_otel.mlflow._server import Server  # noqa: PLC0415  (lazy: optional)
 
-        self._request = otlp_request
-        self._server: Server = Server(tracking_uri, timeout)
+        self._server: Server = Server(tracking_uri, timeout, headers=headers_from_settings)
         directory = _ServerDirectory(self._server)
         choice = experiment or ExperimentChoice.from_settings()
         self._experiment_id = _Remembered(lambda: choice.resolve(directory))
@@ -242,7 +241,7 @@ class OtlpHttpSink:
             self._server.call(
                 "POST",
                 "/v1/traces",
-                **self._request(request, {"x-mlflow-experiment-id": self._experiment_id.get()}),
+                **otlp_request(request, {"x-mlflow-experiment-id": self._experiment_id.get()}),
             )
         except RefusedError as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":

@@ -60,6 +60,13 @@ _SPAN_TYPE: Final = "mlflow.spanType"
 _LONGEST: Final = {"session.id": 250, "gen_ai.conversation.id": 250, TRACE_NAME: 4096}
 """Characters that MLflow takes. Source: mlflow/store/tracking/utils/trace_analytics.py"""
 
+_WORDS: Final = (
+    *("mlflow.spanType", "gen_ai.operation.name", "openinference.span.kind"),
+    *("traceloop.span.kind", "span.type", "entity.type", "ai.operationId"),
+    *("langfuse.observation.type", "lmnr.span.type"),
+)
+"""What MLflow looks up as one word. Source: mlflow/tracing/otel/translation"""
+
 _SUMS: Final = ("mlflow.chat.tokenUsage", "mlflow.llm.cost")
 """What MLflow adds up over a trace. Source: mlflow/tracing/utils/__init__.py"""
 
@@ -68,12 +75,12 @@ _SUMS: Final = ("mlflow.chat.tokenUsage", "mlflow.llm.cost")
 
 def _inputs(span: GenAiSpan) -> object:
     inputs = span.kind.inputs(span)
-    return with_request_preview(inputs) if span.first else inputs
+    return with_request_preview(inputs) if span.first and span.kind.asks else inputs
 
 
 def _outputs(span: GenAiSpan) -> object:
     outputs = span.kind.outputs(span)
-    return with_response_preview(outputs) if span.first else outputs
+    return with_response_preview(outputs) if span.first and span.kind.asks else outputs
 
 
 def _cost(span: GenAiSpan) -> dict[str, float] | None:
@@ -283,16 +290,22 @@ def refused_attributes(attributes: Attributes) -> dict[str, object]:
         For each such attribute its beginning, where it is too long; None, where it must go.
     """
     refused: dict[str, object] = {
-        name: utf8(value[:length])
+        name: utf8(text[:length])
         for name, length in _LONGEST.items()
-        if isinstance(value := attributes.get(name), str) and len(value) > length
+        if (value := attributes.get(name)) is not None
+        and (len(text := _as_text(value)) > length or not isinstance(value, str))
     }
     for name in _SUMS:
         if name in attributes and not _is_sum(attributes[name]):
             refused[name] = None
-    if isinstance(attributes.get(_SPAN_TYPE), Mapping | list | tuple):
-        refused[_SPAN_TYPE] = None
+    for name in _WORDS:
+        if isinstance(decode(attributes.get(name)), Mapping | list | tuple | bytes):
+            refused[name] = None
     return refused
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else encode(value)
 
 
 def _is_sum(value: object) -> bool:
@@ -343,5 +356,6 @@ def root_attributes(
         tags: tags for every trace.
     """
     said = {f"{_TRACE_TAG}{key}": utf8(value) for key, value in tags.items()}
-    said[TRACE_NAME] = name[: _LONGEST[TRACE_NAME]]
+    said.setdefault(TRACE_NAME, name)
+    said[TRACE_NAME] = said[TRACE_NAME][: _LONGEST[TRACE_NAME]]
     return {key: value for key, value in said.items() if key not in attributes}
