@@ -295,7 +295,7 @@ def _calls(port: int | None, resource: Values) -> list[Values]:
                             ],
                         },
                         "mlflow.spanOutputs": {"vectors": 2, "dimensions": 512}
-                        | shown("2 vectors of 512 dimensions"),
+                        | shown("2 vectors of 512 dimensions", role="assistant"),
                     },
                 )
             ],

@@ -53,10 +53,12 @@ FREE = {"input_cost": 0.0, "output_cost": 0.0, "total_cost": 0.0}
 def choices(finish_reason: str | None, **message: Any) -> Values:
     """Return an answer in OpenAI's shape."""
     answer = {"role": "assistant", **message}
-    return {"choices": [{"index": 0, "finish_reason": finish_reason, "message": answer}]}
+    told = {"choices": [{"index": 0, "finish_reason": finish_reason, "message": answer}]}
+    cut_short = finish_reason not in (None, "stop", "tool_calls")
+    return told | ({"finish_reason": finish_reason} if cut_short else {})
 
 
-def shown(text: str, role: str = "assistant") -> Values:
+def shown(text: str, role: str = "preview") -> Values:
     """Return what MLflow's list of traces shows where inputs or outputs have no text."""
     return {"messages": [{"role": role, "content": text}]}
 
