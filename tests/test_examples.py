@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ from tutorials import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from concurrent.futures import Future
 
     from mlflow.entities import Trace
 
@@ -42,20 +44,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 
 HERE = Path(__file__).parent
-LIMIT = 100  # seconds, for all of them at the same time
+LIMIT = 100  # seconds
+AT_A_TIME = 3
+NO_CONTENT = "no content"
 
 
 @dataclass(frozen=True)
-class Running:
-    """A process with a folder of its own, and an MLflow database in it."""
+class Ran:
+    """What is left of a process that had a folder of its own, and an MLflow database in it."""
 
     directory: Path
-    process: subprocess.Popen[str]
-
-    def ended(self) -> tuple[int, str, str]:
-        """Wait for the end; return status, output and complaints."""
-        output, complaints = self.process.communicate(timeout=LIMIT)
-        return self.process.returncode, output, complaints
+    ended: tuple[int, str, str]  # status, output, complaints
 
     def traces(self) -> list[Trace]:
         """Return what it stored, oldest first."""
@@ -72,7 +71,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Workshop:
-    """Starts processes that find a stand-in for Ollama, and an empty database."""
+    """Runs programs that find a stand-in for Ollama, and an empty database."""
 
     ollama: str
     empty_database: Path
@@ -85,24 +84,23 @@ class Workshop:
         shutil.copy(self.empty_database, folder / "mlflow.db")
         return folder
 
-    def start(self, folder: Path, command: list[str], environment: Mapping[str, str]) -> Running:
-        """Start a program in a folder of its own."""
-        process = subprocess.Popen(
+    def run(self, folder: Path, command: list[str], environment: Mapping[str, str]) -> Ran:
+        """Run a program in its folder."""
+        servers = {
+            "HOME": str(folder),
+            "OLLAMA_HOST": self.ollama,
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        }
+        done = subprocess.run(
             command,
             cwd=folder,
-            env={
-                **os.environ,
-                **QUIET,
-                **environment,
-                "HOME": str(folder),
-                "OLLAMA_HOST": self.ollama,
-                "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            env={**os.environ, **QUIET, **environment, **servers},
+            capture_output=True,
             text=True,
+            timeout=LIMIT,
+            check=False,
         )
-        return Running(folder, process)
+        return Ran(folder, (done.returncode, done.stdout, done.stderr))
 
 
 @pytest.fixture(scope="module")
@@ -116,28 +114,26 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def running(
+def ran(
     empty_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Running]]:
-    """All programs and the notebook, at the same time: most of what they do is to import mlflow."""
-    with FakeOllama(scripted_answer, missing_models=[MISSING]) as server:
+) -> Iterator[dict[str, Future[Ran]]]:
+    """All programs and the notebook, a few at a time: most of what they do is to import mlflow."""
+    with (
+        FakeOllama(scripted_answer, missing_models=[MISSING]) as server,
+        ThreadPoolExecutor(AT_A_TIME) as pool,
+    ):
         workshop = Workshop(server.url, empty_database, tmp_path_factory.mktemp("examples"))
         own = PROGRAMS["own_opentelemetry"]
         folder = workshop.folder("notebook")
-        started = {
-            "notebook": workshop.start(folder, notebook_command(folder), NOTEBOOK_ENVIRONMENT),
-            "no content": workshop.start(workshop.folder("no content"), own.command, {}),
+        jobs = {
+            "notebook": (folder, notebook_command(folder), NOTEBOOK_ENVIRONMENT),
+            NO_CONTENT: (workshop.folder(NO_CONTENT), own.command, {}),
+        } | {
+            name: (workshop.folder(name), example.command, example.environment)
+            for name, example in PROGRAMS.items()
         }
-        for name, example in PROGRAMS.items():
-            started[name] = workshop.start(
-                workshop.folder(name), example.command, example.environment
-            )
-        try:
-            yield started
-        finally:
-            for each in started.values():
-                each.process.kill()
-                each.process.communicate()
+        yield {name: pool.submit(workshop.run, *job) for name, job in jobs.items()}
+        pool.shutdown(cancel_futures=True)
 
 
 def test_every_example_is_run_by_some_test() -> None:
@@ -149,12 +145,13 @@ def test_every_example_is_run_by_some_test() -> None:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_and_its_traces(running: dict[str, Running], name: str) -> None:
+def test_a_program_and_its_traces(ran: dict[str, Future[Ran]], name: str) -> None:
     """It prints its answers and nothing else, and each call is where a reader expects it."""
     example = PROGRAMS[name]
+    done = ran[name].result()
 
-    assert running[name].ended() == (0, example.output, "")
-    assert [told(trace, example.order) for trace in running[name].traces()] == [*example.traces]
+    assert done.ended == (0, example.output, "")
+    assert [told(trace, example.order) for trace in done.traces()] == [*example.traces]
 
 
 def test_the_loop_is_the_same_by_either_api() -> None:
@@ -164,38 +161,40 @@ def test_the_loop_is_the_same_by_either_api() -> None:
     assert mlflow.traces == opentelemetry.traces
 
 
-def test_without_the_standard_variable_no_content_is_stored(running: dict[str, Running]) -> None:
+def test_without_the_standard_variable_no_content_is_stored(ran: dict[str, Future[Ran]]) -> None:
     """In an OpenTelemetry set-up of one's own."""
-    assert running["no content"].ended() == (0, f"{SAID}\n", "")
-    (trace,) = running["no content"].traces()
+    done = ran[NO_CONTENT].result()
+
+    assert done.ended == (0, f"{SAID}\n", "")
+    (trace,) = done.traces()
     assert [span.name for span in trace.data.spans] == ["GET /why-is-the-sky-blue", "chat scripted"]
     assert [word for word in (SAID, "Why is") if word in trace.to_json()] == []
 
 
-def test_the_application_says_which_service_it_is(running: dict[str, Running]) -> None:
+def test_the_application_says_which_service_it_is(ran: dict[str, Future[Ran]]) -> None:
     """The resource of its own set-up."""
-    running["own_opentelemetry"].process.wait(LIMIT)
+    (trace,) = ran["own_opentelemetry"].result().traces()
 
-    (trace,) = running["own_opentelemetry"].traces()
     assert trace.info.tags["service.name"] == "weather-desk"
 
 
-def test_a_tag_that_a_program_sets(running: dict[str, Running]) -> None:
+def test_a_tag_that_a_program_sets(ran: dict[str, Future[Ran]]) -> None:
     """Lies on the trace in which it was set, and on no other."""
-    running["manual_spans"].process.wait(LIMIT)
+    traces = ran["manual_spans"].result().traces()
 
-    tags = [trace.info.tags.get("season") for trace in running["manual_spans"].traces()]
+    tags = [trace.info.tags.get("season") for trace in traces]
     assert tags == [None] * 4 + ["autumn"] + [None] * 3
 
 
-def test_the_notebook_goes_from_nothing_to_the_tool_loop(running: dict[str, Running]) -> None:
+def test_the_notebook_goes_from_nothing_to_the_tool_loop(ran: dict[str, Future[Ran]]) -> None:
     """Every cell runs, and what was shown is stored."""
-    status, _, complaints = running["notebook"].ended()
+    done = ran["notebook"].result()
+    status, _, complaints = done.ended
 
     assert status == 0, complaints
-    executed = cells(running["notebook"].directory / "executed.ipynb")
+    executed = cells(done.directory / "executed.ipynb")
     assert {name: printed(cell) for name, cell in executed.items()} == NOTEBOOK_OUTPUT
-    assert [told(trace, by_start) for trace in running["notebook"].traces()] == [*NOTEBOOK_TRACES]
+    assert [told(trace, by_start) for trace in done.traces()] == [*NOTEBOOK_TRACES]
 
 
 def test_the_notebook_is_kept_without_outputs() -> None:
