@@ -25,7 +25,6 @@ import ollama
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import StatusCode
 from opentelemetry.util.genai.handler import TelemetryHandler
 
 from ollama_otel import OllamaInstrumentor
@@ -86,7 +85,6 @@ def main() -> None:
         loop.set_attribute("mlflow.spanInputs", json.dumps({"question": QUESTION}))
         answer = converse(QUESTION)
         loop.set_attribute("mlflow.spanOutputs", json.dumps(answer))
-        loop.set_status(StatusCode.OK)
     print(answer)
     provider.shutdown()
 

@@ -67,7 +67,7 @@ def main() -> None:
         python = environment / "bin" / "python"
         run(uv(), "venv", "--quiet", "--clear", "--python", find_python(end.pythons), environment)
         run(
-            *(uv(), "pip", "install", "--quiet", "--python", python),
+            *(uv(), "pip", "install", "--quiet", "--compile-bytecode", "--python", python),
             *("--resolution", end.resolution),
             *("--editable", ".[cli,instruments,mlflow]", "--group", "test"),
         )

@@ -110,7 +110,7 @@ PAGES = {
         "25 tokens $0.00",
         (
             *(*INPUTS, *QUESTION, *MODEL, "max_tokens", "4", *THINKING),
-            *(*OUTPUTS, "Assistant", "Reasoning"),
+            *(*OUTPUTS, "Assistant", "Reasoning", "finish_reason", "length"),
         ),
     ),
     "structured": Shown(
@@ -126,7 +126,7 @@ PAGES = {
         "17 tokens $0.00",
         (
             *(*INPUTS, "User", "loop", *MODEL, "max_tokens", "5", *NO_THINKING),
-            *(*OUTPUTS, "Assistant", "la lala lalalala lala"),
+            *(*OUTPUTS, "Assistant", "la lala lalalala lala", "finish_reason", "length"),
         ),
     ),
     "broken_off": Shown(
@@ -134,7 +134,7 @@ PAGES = {
         "",
         (
             *(*INPUTS, "User", "loop", *MODEL, *STREAMED, *NO_THINKING),
-            *(*OUTPUTS, "Assistant", "la lala lalala"),
+            *(*OUTPUTS, "Assistant", "la lala lalala", "finish_reason", "error"),
         ),
     ),
     "generate": Shown(

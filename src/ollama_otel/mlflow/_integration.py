@@ -5,6 +5,7 @@ All that is private to MLflow's tracing is touched here; a contract test watches
 
 import logging
 import os
+import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import mlflow
@@ -61,6 +62,9 @@ def integrate(*, log_traces: bool, disable: bool, silent: bool, ollama_attribute
         _integration.take_off()
         return
     _integration.put_on()
+    if "ipykernel" in sys.modules:
+        # MLflow's batches would show a cell's traces below the cell that runs when they are sent.
+        os.environ.setdefault("MLFLOW_USE_BATCH_SPAN_PROCESSOR", "false")
     if not silent:
         _say_what_is_in_the_way()
 

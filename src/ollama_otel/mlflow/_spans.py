@@ -79,7 +79,8 @@ def translate_span(span: ReadableSpan, wishes: Wishes = _NO_WISHES) -> ReadableS
         translated = {**translated, **root_attributes(name, translated, wishes.tags)}
     if translated is attributes and name == span.name:
         return span
-    status, events = _outcome(span) if is_genai(attributes) else (span.status, span.events)
+    told = is_genai(attributes) or "mlflow.spanType" in attributes
+    status, events = _outcome(span) if told else (span.status, span.events)
     return like(span, name=name, attributes=translated, status=status, events=events, parent=parent)
 
 
@@ -181,7 +182,7 @@ def _storable_event(event: Event) -> Event:
 
 
 def _outcome(span: ReadableSpan) -> tuple[Status, Sequence[Event]]:
-    """Return OK for what did not fail; a failure with the event from which MLflow shows it."""
+    """Return OK for what did not fail, as MLflow's own spans have it; a failure with its event."""
     attributes = span.attributes or {}
     failed = span.status.status_code is StatusCode.ERROR or "error.type" in attributes
     if not failed:
