@@ -16,6 +16,7 @@ In MLflow:
 The tokens of the call are counted once for the trace, though both spans tell them.
 """
 
+import asyncio
 import sys
 
 import mlflow
@@ -29,14 +30,17 @@ MODEL = sys.argv[1] if len(sys.argv) > 1 else "llama3.2"
 
 
 def main() -> None:
-    """Run the chain once."""
+    """Run the chain, and run it again in an event loop."""
     mlflow.set_experiment("ollama-tracing")
-    mlflow.langchain.autolog()
+    # Inline, or the spans of what runs in an event loop would not be current there.
+    mlflow.langchain.autolog(run_tracer_inline=True)
     ollama_otel.mlflow.autolog()
 
     prompt = ChatPromptTemplate.from_messages([("system", "Be brief."), ("user", "{question}")])
     chain = prompt | ChatOllama(model=MODEL) | StrOutputParser()
-    print(chain.invoke({"question": "Why is the sky blue?"}))
+    question = {"question": "Why is the sky blue?"}
+    print(chain.invoke(question))
+    print(asyncio.run(chain.ainvoke(question)))
 
 
 if __name__ == "__main__":

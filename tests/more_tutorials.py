@@ -308,12 +308,14 @@ class Framework:
     """A program with a framework.
 
     Args:
-        lines: the outline of its trace.
+        lines: the outline of each of its traces.
         call: the span of the call of Ollama.
+        count: how many traces.
     """
 
     lines: list[str]
     call: Json
+    count: int = 1
 
 
 FRAMEWORKS: Final = {
@@ -331,6 +333,7 @@ FRAMEWORKS: Final = {
             {"model": MODEL, "messages": BRIEF, "stream": True},
             choices(content=SAID, reasoning=THOUGHT),
         ),
+        count=2,
     ),
     "llamaindex_chat": Framework(
         ["Ollama.chat CHAT_MODEL OK", f"  chat {MODEL} CHAT_MODEL OK"],

@@ -124,17 +124,23 @@ def test_a_framework(servers: Servers, tmp_path: Path, name: str) -> None:
         import langchain_ollama  # noqa: F401, PLC0415 - group live
         import llama_index.llms.ollama  # type: ignore[import-untyped]  # noqa: F401, PLC0415 - group live
 
+    expected = FRAMEWORKS[name]
     with FakeOllama(scripted_answer) as stand_in:
         for ollama in (servers["OLLAMA_HOST"], stand_in.url):
             ended = run(command(name), tmp_path, servers | {"OLLAMA_HOST": ollama})
 
-            assert (ended.status, ended.output) == (0, f"{SAID}\n"), ended.complaints
-            (trace,) = taken(servers, f"{name} of {ollama}", 1)
-            shown = told(trace, by_start)
-            assert outline(shown) == FRAMEWORKS[name].lines
-            assert innermost(shown) == FRAMEWORKS[name].call
-            (call,) = [span for span in trace.data.spans if span.name == innermost(shown)["name"]]
-            assert trace.info.token_usage == call.attributes["mlflow.chat.tokenUsage"]
+            output = f"{SAID}\n" * expected.count
+            assert (ended.status, ended.output) == (0, output), ended.complaints
+            for trace in taken(servers, f"{name} of {ollama}", expected.count):
+                shown = told(trace, by_start)
+                assert outline(shown) == expected.lines
+                assert innermost(shown) == expected.call
+                assert trace.info.token_usage == tokens_of(trace, expected.call["name"])
+
+
+def tokens_of(trace: Trace, name: str) -> Any:
+    (call,) = [span for span in trace.data.spans if span.name == name]
+    return call.attributes["mlflow.chat.tokenUsage"]
 
 
 def test_a_server(servers: Servers, tmp_path: Path) -> None:
