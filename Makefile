@@ -78,9 +78,6 @@ $(VENV)/.live: $(VENV)/.test
 	@$(INSTALL) --group live
 	@touch $@
 
-$(VENV)/.sdk: $(VENV)/.test ## The SDK's own tests, with and without us (needs uv)
-	$(BIN)/python tests/sdk_suite.py
-
-lint: $(VENV)/.test
+$(VENV)/.lint: $(VENV)/.test
 	@$(INSTALL) --group lint
 	@touch $@
