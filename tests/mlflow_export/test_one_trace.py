@@ -65,7 +65,7 @@ CASES: Final = {
             "mom": {"m > m", "o > call"},
         },
     ),
-    "autolog, together": Case("autolog", ("provider", "door", "enable"), WHOLE, TOGETHER),
+    "autolog, together": Case("autolog", ("provider", "door"), WHOLE, TOGETHER),
     "exporter, together": Case("exporter", ("provider", "door", "enable"), WHOLE, TOGETHER),
     "autolog, together, MLflow's own provider": Case(
         "autolog", ("door", "enable"), WHOLE, TOGETHER
@@ -156,3 +156,22 @@ def test_traces(results: Path, name: str) -> None:
         assert trace["state"] == "OK"
 
     assert trees == CASES[name].trees
+
+
+def test_the_exporters_translation_is_what_is_kept(results: Path) -> None:
+    """Of spans that MLflow's own tracing stores too, untranslated."""
+    (trace,) = [
+        trace
+        for trace in stored.traces(uri(results, "exporter, together"))
+        if line(trace) == ("om", "o > m > call")
+    ]
+    spans = {span["name"]: span for span in trace["spans"]}
+    assert {name: span["type"] for name, span in spans.items()} == {
+        "om 0 o": None,
+        "om 1 m": "UNKNOWN",
+        "chat om": "CHAT_MODEL",
+    }
+    assert spans["chat om"]["attributes"]["mlflow.spanInputs"] == {
+        "model": "om",
+        "messages": [{"role": "user", "content": "Why is the sky blue?"}],
+    }

@@ -9,11 +9,13 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import mlflow
+from mlflow.environment_variables import MLFLOW_USE_DEFAULT_TRACER_PROVIDER
 from mlflow.tracing import provider as mlflow_provider
 from mlflow.utils import autologging_utils
 from opentelemetry import trace
 from opentelemetry.context import get_current, get_value, set_value
 from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.util.genai.environment_variables import (
     OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT,
 )
@@ -65,6 +67,7 @@ def integrate(*, log_traces: bool, disable: bool, silent: bool, ollama_attribute
     if "ipykernel" in sys.modules:
         # MLflow's batches would show a cell's traces below the cell that runs when they are sent.
         os.environ.setdefault("MLFLOW_USE_BATCH_SPAN_PROCESSOR", "false")
+    _join_opentelemetry()
     if not silent:
         _say_what_is_in_the_way()
 
@@ -113,6 +116,16 @@ def _is_wanted() -> bool:
 def _is_told_already() -> bool:
     """Return whether the instrumentor and an exporter take the same calls to MLflow."""
     return bool(_doors.mlflow) and bool(OllamaInstrumentor().is_instrumented_by_opentelemetry)
+
+
+def _join_opentelemetry() -> None:
+    """Let MLflow join a provider that it is to share, before a span starts there.
+
+    It would do so at its own first span, and lose what began before in the trace that is open then.
+    """
+    shared = not MLFLOW_USE_DEFAULT_TRACER_PROVIDER.get()  # type: ignore[no-untyped-call]  # MLflow's
+    if shared and isinstance(trace.get_tracer_provider(), TracerProvider):
+        mlflow_provider.get_bridged_tracer_provider()
 
 
 def _say_what_is_in_the_way() -> None:

@@ -51,6 +51,9 @@ _MUST_BE: Final = {
 }
 """What MLflow takes of an attribute that is left out otherwise; of all others a text."""
 
+_OF_MLFLOWS_OWN: Final = "mlflow.traceRequestId"
+"""On spans that MLflow's own tracing knows, and stores itself."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -295,6 +298,7 @@ class MlflowSpanExporter(_TranslatingExporter):
 
     def _deliver(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         sink = self._find_sink()
+        _let_mlflow_store_first(spans)
         sink.deliver(_encode(spans))
         self._link(sink, spans)
         return SpanExportResult.SUCCESS
@@ -337,6 +341,15 @@ class MlflowSpanExporter(_TranslatingExporter):
             timeout_millis: not needed.
         """
         return True
+
+
+def _let_mlflow_store_first(spans: Sequence[ReadableSpan]) -> None:
+    """Wait until MLflow's own tracing has stored the spans of a provider that it shares.
+
+    It stores them as they come, and what is stored last counts.
+    """
+    if any(_OF_MLFLOWS_OWN in (span.attributes or {}) for span in spans):
+        import_module("mlflow").flush_trace_async_logging()
 
 
 def _encode(spans: Sequence[ReadableSpan]) -> "ExportTraceServiceRequest":

@@ -259,10 +259,15 @@ def translate_attributes(
 
 
 def _quoted_type(attributes: Attributes) -> dict[str, object]:
-    """Return the type of a span that MLflow's own SDK made, without the quotes it puts there."""
+    """Return the type of a span that MLflow's own SDK knows, without the quotes it puts there.
+
+    None stands for the ``null`` that it puts on spans of a provider that it shares.
+    """
     span_type = attributes.get(_SPAN_TYPE)
     plain = decode(span_type)
-    return {_SPAN_TYPE: plain} if isinstance(plain, str) and plain != span_type else {}
+    if span_type is None or plain == span_type or not isinstance(plain, str | None):
+        return {}
+    return {_SPAN_TYPE: plain}
 
 
 def _written(rule: Rule, value: object) -> object:
