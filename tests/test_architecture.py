@@ -57,7 +57,7 @@ ALLOWED: dict[str, set[str]] = {
     "mlflow._autolog": {"mlflow._integration"},
     "mlflow._integration": {
         *("_doors", "_patch", "_spans", "_telemetry", "instrumentor"),
-        *("mlflow._json", "mlflow.translation"),
+        *("mlflow._json", "mlflow._sessions", "mlflow.translation"),
     },
     "mlflow._errors": set(),
     "mlflow._json": {"_text"},
@@ -74,6 +74,7 @@ ALLOWED: dict[str, set[str]] = {
         *("mlflow._spans", "mlflow.translation"),
     },
     "mlflow._runs": set(),
+    "mlflow._sessions": set(),
     "mlflow._otlp": {"_internal_errors", "mlflow._errors"},
     "mlflow._databricks": {
         *("_internal_errors", "mlflow._errors", "mlflow._otlp", "mlflow._server"),
@@ -89,6 +90,7 @@ ALLOWED: dict[str, set[str]] = {
         "_internal_errors",
         "mlflow._errors",
         "mlflow._runs",
+        "mlflow._sessions",
         "mlflow._spans",
         "mlflow._firsts",
         "mlflow.sinks",

@@ -176,7 +176,7 @@ class Call:
         self._answer = operation.answer(body, keep_content=self._keeps_content)
         if _doors.mlflow:
             with _TAKING_NOTES:
-                invocation.attributes.update(_doors.notes())
+                invocation.attributes.update(_doors.notes(place.context))
         with _READING_REQUEST:
             self._set(operation.request(body))
         if self._keeps_content:

@@ -15,6 +15,7 @@ import ollama
 import pytest
 from mlflow.tracing import provider as mlflow_provider
 from mlflow.utils.autologging_utils import AUTOLOGGING_INTEGRATIONS, disable_autologging
+from opentelemetry import baggage, context
 
 import ollama_otel.mlflow
 from conftest import CAPTURE, Instrument
@@ -193,6 +194,32 @@ def test_sessions_and_tags_are_set_as_ever(store: str) -> None:
     assert trace["metadata"]["mlflow.trace.session"] == "s-1"
     assert trace["metadata"]["mlflow.trace.user"] == "ada"
     assert trace["request"] == "Own preview"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize("door", ["autolog", "exporter"])
+def test_a_session_in_the_baggage_is_the_traces(
+    door: str, *, stream: bool, store: str, instrument: Instrument
+) -> None:
+    """Of the call, wherever its stream is read; by both doors."""
+    exporter = MlflowSpanExporter(store) if door == "exporter" else None
+    recording = instrument() if exporter else None
+    if exporter is None:
+        autolog()
+    exchange = STREAM if stream else PLAIN
+    token = context.attach(
+        baggage.set_baggage("session.id", "s-1", baggage.set_baggage("user.id", "ada"))
+    )
+    answer = exchange.client().chat(**exchange.arguments)
+    context.detach(token)
+    list(answer)
+    if exporter and recording:
+        exporter.export(recording.spans)
+        exporter.shutdown()
+
+    (trace,) = stored(store)
+    assert trace["metadata"]["mlflow.trace.session"] == "s-1"
+    assert trace["metadata"]["mlflow.trace.user"] == "ada"
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,17 @@
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -205,4 +209,79 @@ mlflow.set_tracking_uri("sqlite:///mlflow.db")
 )
 name = trace.info.tags["mlflow.traceName"]
 print(name, trace.info.state.value, trace.info.request_preview[:31], sep=",", end="")
+"""
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The wheel with MLflow's light client alone."""
+    wheel = f"{built('*.whl')}[mlflow-tracing,instruments]"
+    return environment(tmp_path_factory.mktemp("light") / "env", wheel)
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(full: Environment) -> Iterator[str]:
+    """The address of an MLflow server, out of the full environment."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    mlflow = str(full.folder / "bin" / "mlflow")
+    command = [mlflow, "server", "--port", str(port), "--workers", "1"]
+    store = ["--backend-store-uri", f"sqlite:///{full.home / 'server.db'}"]
+    with subprocess.Popen(
+        [*command, *store],
+        cwd=full.home,
+        env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as server:
+        uri = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 120
+        while not _answers(f"{uri}/health"):
+            assert time.monotonic() < deadline, "the MLflow server did not start"
+            time.sleep(0.2)
+        yield uri
+        os.killpg(server.pid, signal.SIGTERM)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=1):  # noqa: S310  (on this machine)
+            return True
+    except OSError:
+        return False
+
+
+def test_autolog_works_with_the_light_client_alone(
+    light: Environment, full: Environment, mlflow_server: str
+) -> None:
+    """Over http, where an experiment is set: mlflow-tracing knows no default one."""
+    assert "mlflow" not in light.packages()
+    with FakeOllama() as server:
+        done = light.run(
+            *("python", "-c", _LIGHT),
+            variables={"OLLAMA_HOST": server.url, "MLFLOW_TRACKING_URI": mlflow_server},
+        )
+    assert (done.returncode, done.stdout) == (0, "A short answer to: hi\n"), done.stderr
+    read = full.run("python", "-c", _READ_LIGHT, variables={"MLFLOW_TRACKING_URI": mlflow_server})
+
+    assert read.stdout == "chat m,CHAT_MODEL,OK,hi,A short answer to: hi"
+
+
+_LIGHT = """
+import mlflow, ollama
+import ollama_otel.mlflow
+mlflow.set_experiment("light")
+ollama_otel.mlflow.autolog()
+print(ollama.chat("m", [{"role": "user", "content": "hi"}]).message.content)
+mlflow.flush_trace_async_logging()
+"""
+_READ_LIGHT = """
+import mlflow
+(trace,) = mlflow.search_traces(
+    experiment_ids=[mlflow.get_experiment_by_name("light").experiment_id], return_type="list"
+)
+(span,) = trace.data.spans
+told = (trace.info.state.value, trace.info.request_preview, trace.info.response_preview)
+print(span.name, span.span_type, *told, sep=",", end="")
 """

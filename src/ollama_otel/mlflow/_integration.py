@@ -28,6 +28,7 @@ from ollama_otel._spans import SpanInvocation
 from ollama_otel._telemetry import Telemetry
 from ollama_otel.instrumentor import OllamaInstrumentor
 from ollama_otel.mlflow._json import decode
+from ollama_otel.mlflow._sessions import session_from_baggage
 from ollama_otel.mlflow.translation import FREE_PROVIDERS, translate_attributes
 
 if TYPE_CHECKING:
@@ -213,10 +214,12 @@ class _LiveInvocation(SpanInvocation):
         self.facts = {"gen_ai.provider.name": provider} | {
             attribute: facts[name] for name, attribute in _FACTS.items() if facts[name] is not None
         }
+        session = session_from_baggage(context)
         self._begin(
             cast("trace.Span", self._live._span),  # noqa: SLF001  (no public way)
             should_capture_content=should_capture_content,
         )
+        self.attributes.update(session)
         self._attached: SpanContextToken | None = mlflow_provider.set_span_in_context(self._live)
 
     @staticmethod

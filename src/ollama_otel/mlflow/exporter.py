@@ -28,6 +28,7 @@ from ollama_otel._internal_errors import Warnings, report
 from ollama_otel.mlflow._errors import misconfigured, redacted
 from ollama_otel.mlflow._firsts import FirstSpans
 from ollama_otel.mlflow._runs import RUN, active_run_id, traces_of_runs
+from ollama_otel.mlflow._sessions import session_from_baggage
 from ollama_otel.mlflow._spans import Wishes, storable, translate_span
 from ollama_otel.mlflow.sinks import (
     DeliveryError,
@@ -40,6 +41,7 @@ from ollama_otel.mlflow.sinks import (
 from ollama_otel.mlflow.translation import FREE_PROVIDERS, refused_attributes
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 _QUIET_SECONDS: Final = 60.0
@@ -88,9 +90,13 @@ class _TranslatingExporter(SpanExporter, ABC):
         self._first_spans = FirstSpans()
         self._delivers = False
 
-    def notes(self) -> Mapping[str, str]:
-        """Return what spans have to note for MLflow when a call is made."""
-        return {}
+    def notes(self, context: "Context") -> Mapping[str, str]:
+        """Return what spans have to note for MLflow when a call is made: session and user.
+
+        Args:
+            context: the call's context, in whose baggage they may be.
+        """
+        return session_from_baggage(context)
 
     def _begin_anew_after_a_fork(self) -> None:
         """Leave to the parent what is the parent's: its losses, its locks, its connections."""
@@ -273,10 +279,14 @@ class MlflowSpanExporter(_TranslatingExporter):
         super().__init__(Wishes.checked(free_providers, tags, remote_parents=remote_parents))
         self._check_settings()
 
-    def notes(self) -> Mapping[str, str]:
-        """Note the run that is active where a call is made."""
+    def notes(self, context: "Context") -> Mapping[str, str]:
+        """Note the run that is active where a call is made, too.
+
+        Args:
+            context: the call's context.
+        """
         run_id = None if self._run_id else active_run_id()
-        return {RUN: run_id} if run_id else {}
+        return {**super().notes(context), **({RUN: run_id} if run_id else {})}
 
     def _begin(self) -> None:
         """Start without a sink of our own too, and with a lock that nobody holds."""
