@@ -283,6 +283,23 @@ def test_completing_that_fails_costs_no_span(
     assert "failed while completing traces for MLflow" in caplog.text
 
 
+def test_whoever_wants_traces_as_they_are_has_them(genai: GenAi) -> None:
+    """No first span is told anything, and none is added."""
+    sink = KeptSink()
+    exporter = MlflowSpanExporter(sink=sink, complete_traces=False)
+    with genai.tracer.start_as_current_span("request"):
+        genai.chat()
+    with genai.tracer.start_as_current_span("never exported"):
+        alone = genai.chat("alone")
+
+    exporter.export([*genai.spans[:2], alone])
+    exporter.shutdown()
+
+    names = sorted(name for name, _ in sink.delivered)
+    assert names == ["chat alone", "chat llama3.2", "request"]
+    assert "mlflow.spanInputs" not in dict(sink.delivered)["request"]
+
+
 def said(span: ReadableSpan) -> dict[str, Any]:
     """The inputs and outputs of a span."""
     attributes = span.attributes or {}

@@ -69,11 +69,10 @@ class _TranslatingExporter(SpanExporter, ABC):
     the last one, at the shutdown.
     """
 
-    _stands_in = True
-    """Whether traces that miss their first span get one."""
-
-    def __init__(self, wishes: Wishes) -> None:
+    def __init__(self, wishes: Wishes, *, completes: bool, stands_in: bool) -> None:
         self._wishes = wishes
+        self._completes = completes
+        self._stands_in = stands_in
         self._born_in = os.getpid()
         self._shut_down = False
         self._begin()
@@ -138,6 +137,8 @@ class _TranslatingExporter(SpanExporter, ABC):
 
     def _completed(self, spans: Sequence[ReadableSpan]) -> Sequence[ReadableSpan]:
         """Return the spans, the first ones of traces with what they lack."""
+        if not self._completes:
+            return spans
         try:
             return [*self._first_spans.complete(spans), *self._missing()]
         except Exception as error:  # noqa: BLE001  (better without than not at all)
@@ -252,6 +253,8 @@ class MlflowSpanExporter(_TranslatingExporter):
         remote_parents: whether a span whose parent is in another process stays below it. Say so
             where that process sends its spans to the same MLflow; else the trace would never end
             there, so such a span becomes the first of its trace.
+        complete_traces: whether first spans of the application's own are told what was asked and
+            answered below them, and traces whose first span is never exported get one.
 
     Example:
         >>> provider = TracerProvider()
@@ -270,13 +273,18 @@ class MlflowSpanExporter(_TranslatingExporter):
         sink: SpanSink | None = None,
         free_providers: Collection[str] = FREE_PROVIDERS,
         remote_parents: bool = False,
+        complete_traces: bool = True,
     ) -> None:
         self._tracking_uri = tracking_uri
         self._experiment = (experiment_name, experiment_id)
         self._run_id = run_id
         self._timeout = timeout
         self._given_sink = sink
-        super().__init__(Wishes.checked(free_providers, tags, remote_parents=remote_parents))
+        super().__init__(
+            Wishes.checked(free_providers, tags, remote_parents=remote_parents),
+            completes=complete_traces,
+            stands_in=complete_traces,
+        )
         self._check_settings()
 
     def notes(self, context: "Context") -> Mapping[str, str]:
@@ -411,10 +419,10 @@ class MlflowOtlpSpanExporter(_TranslatingExporter):
         free_providers: values of ``gen_ai.provider.name`` whose models cost nothing per token.
         remote_parents: as for ``MlflowSpanExporter``, but yes by default: the collector may have
             other receivers, and other senders.
+        complete_traces: whether first spans of the application's own are told what was asked and
+            answered below them. None is added: the collector may have receivers that keep every
+            span as it comes.
     """
-
-    # The collector may have receivers that keep every span once.
-    _stands_in = False
 
     def __init__(
         self,
@@ -423,8 +431,13 @@ class MlflowOtlpSpanExporter(_TranslatingExporter):
         tags: Mapping[str, object] | None = None,
         free_providers: Collection[str] = FREE_PROVIDERS,
         remote_parents: bool = True,
+        complete_traces: bool = True,
     ) -> None:
-        super().__init__(Wishes.checked(free_providers, tags, remote_parents=remote_parents))
+        super().__init__(
+            Wishes.checked(free_providers, tags, remote_parents=remote_parents),
+            completes=complete_traces,
+            stands_in=False,
+        )
         self._exporter = exporter
         try:
             self._find_exporter()
