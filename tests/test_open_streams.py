@@ -239,6 +239,8 @@ def test_a_stream_that_was_open_at_a_fork_is_the_parents() -> None:
     spans = run(
         HALF_READ
         + """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks, from Python 3.12 on
 child = os.fork()
 if child == 0:
     sys.exit()

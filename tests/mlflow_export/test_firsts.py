@@ -155,6 +155,7 @@ def test_no_content_is_kept_beside_the_texts_that_are_shown(genai: GenAi) -> Non
     assert [each() for each in kept] == [None] * 3
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_what_was_begun_before_a_fork_is_the_parents(genai: GenAi) -> None:
     """The child adds no first span to the trace of a span that its parent will export."""
