@@ -173,6 +173,21 @@ def test_an_embedding_inside_a_chat_says_it_itself(instrument: Instrument) -> No
     assert len(told_logs(recording)) == 1
 
 
+def test_what_is_thrown_into_a_stream_has_a_stack_too(instrument: Instrument) -> None:
+    """Though no frame but ours is in it."""
+    recording = instrument()
+    stream = EXCHANGES["chat_stream"].client().chat(**EXCHANGES["chat_stream"].arguments)
+    next(stream)
+
+    with pytest.raises(LookupError):
+        stream.throw(LookupError("enough"))
+
+    (thrown,) = recording.spans[0].events
+    stack = str((thrown.attributes or {})["exception.stacktrace"])
+    assert stack.startswith(TRACEBACK)
+    assert stack.endswith("LookupError: enough\n")
+
+
 def test_a_stream_that_is_left_is_no_exception(instrument: Instrument) -> None:
     """The application has seen enough."""
     recording = instrument()

@@ -73,10 +73,10 @@ def record_exception(  # noqa: PLR0913  (two receivers, and what each may be tol
 
 def _stack(error: BaseException, message: str, handled: BaseException | None) -> str:
     story = traceback.TracebackException.from_exception(error)
-    # Our own frames are nobody's business.
-    story.stack = traceback.StackSummary.from_list(
-        [frame for frame in story.stack if not frame.filename.startswith(_HERE)]
-    )
+    # Our own frames are nobody's business, unless there are no others: thrown into a stream.
+    others = [frame for frame in story.stack if not frame.filename.startswith(_HERE)]
+    if others:
+        story.stack = traceback.StackSummary.from_list(others)
     if handled is not None:
         _cut(story, error, handled)
     text = utf8("".join(story.format()))
