@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -45,6 +45,12 @@ def answering(payload: bytes) -> Iterator[str]:
                 if not connection.recv(65536):
                     return
                 connection.sendall(payload)
+                # A request may come in two pieces: hanging up on the second would be a reset.
+                connection.shutdown(socket.SHUT_WR)
+                connection.settimeout(1)
+                with suppress(OSError):
+                    while connection.recv(65536):
+                        pass
 
     thread = threading.Thread(target=serve)
     thread.start()
