@@ -42,6 +42,11 @@ def decode(value: object) -> object:
         return value
 
 
+def as_text(value: object) -> str:
+    """Return a text as it is, and everything else as JSON."""
+    return value if isinstance(value, str) else encode(value)
+
+
 def decode_mended(value: object) -> object:
     """Return what a JSON text says, even one that was cut.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from ollama_otel.mlflow._json import decode, decode_mended, encode
+from ollama_otel.mlflow._json import as_text, decode, decode_mended
 from ollama_otel.mlflow._messages import Conversation, system_message
 
 Attributes = Mapping[str, Any]
@@ -260,7 +260,7 @@ def _documents(span: GenAiSpan) -> list[dict[str, Any]] | None:
 
 def _document(item: object) -> dict[str, Any]:
     if not isinstance(item, Mapping):
-        return {"page_content": _as_text(item), "metadata": {}}
+        return {"page_content": as_text(item), "metadata": {}}
     content = next((item[key] for key in _DOCUMENT_TEXTS if isinstance(item.get(key), str)), "")
     metadata = {
         key: value
@@ -269,12 +269,8 @@ def _document(item: object) -> dict[str, Any]:
     }
     document: dict[str, Any] = {"page_content": content, "metadata": metadata}
     if item.get("id") is not None:
-        document["id"] = _as_text(item["id"])
+        document["id"] = as_text(item["id"])
     return document
-
-
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else encode(value)
 
 
 _DOCUMENT_TEXTS: Final = ("content", "page_content", "text")

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ollama_otel._text import utf8
-from ollama_otel.mlflow._json import decode, encode
+from ollama_otel.mlflow._json import as_text, decode, encode
 from ollama_otel.mlflow._kinds import (
     CACHE_COUNTS,
     EMBEDDING_INPUT,
@@ -298,7 +298,7 @@ def refused_attributes(attributes: Attributes) -> dict[str, object]:
         name: utf8(text[:length])
         for name, length in _LONGEST.items()
         if (value := attributes.get(name)) is not None
-        and (len(text := _as_text(value)) > length or not isinstance(value, str))
+        and (len(text := as_text(value)) > length or not isinstance(value, str))
     }
     for name in _SUMS:
         if name in attributes and not _is_sum(attributes[name]):
@@ -307,10 +307,6 @@ def refused_attributes(attributes: Attributes) -> dict[str, object]:
         if isinstance(decode(attributes.get(name)), Mapping | list | tuple | bytes):
             refused[name] = None
     return refused
-
-
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else encode(value)
 
 
 def _is_sum(value: object) -> bool:
